@@ -1,0 +1,24 @@
+"""Where images and labels come from: one image as the eye sees it, and data lists of folders and tables."""
+
+from __future__ import annotations
+
+from monai_fpt.data.build import build_data_list
+from monai_fpt.data.datalist import FPTDataList
+from monai_fpt.data.errors import ImageReadError
+from monai_fpt.data.folders import data_list_from_folders, data_list_from_images
+from monai_fpt.data.image import image_suffixes, is_image_file, load_medical_image
+from monai_fpt.data.reader import FPTImageReader
+from monai_fpt.data.table import data_list_from_table
+
+__all__ = [
+    "FPTDataList",
+    "FPTImageReader",
+    "ImageReadError",
+    "build_data_list",
+    "data_list_from_folders",
+    "data_list_from_images",
+    "data_list_from_table",
+    "image_suffixes",
+    "is_image_file",
+    "load_medical_image",
+]

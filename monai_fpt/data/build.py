@@ -1,0 +1,115 @@
+"""The front door for data sets: one function that takes what a user has, a folder or a list, and gives a data list.
+
+What is taken, in this order: a list that was named (a table, or the JSON of a saved list); the class or section
+folders of the data set's folder; a ``labels.csv``, ``labels.tsv`` or ``labels.xlsx`` in it. Where a folder holds both
+class folders and such a table the folders are taken, with a warning that says how to get the table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_fpt.data.datalist import FPTDataList
+from monai_fpt.data.folders import class_folder_names, data_list_from_folders, existing_folder
+from monai_fpt.data.split import section_of_name
+from monai_fpt.data.table import data_list_from_table
+
+__all__ = ["build_data_list"]
+
+_TABLE_NAMES = ("labels.csv", "labels.tsv", "labels.xlsx")
+
+
+def build_data_list(
+    dataset_dir: str | Path | None = None,
+    data_list: str | Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    image_column: str = "image",
+    label_column: str = "label",
+    split_column: str = "split",
+    group_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    allow_missing_classes: bool = False,
+    allow_group_leakage: bool = False,
+) -> FPTDataList:
+    """Data list of a folder, a table or a saved list.
+
+    Args:
+        dataset_dir: folder of the images.
+        data_list: a table (.csv, .tsv, .txt, .xlsx) or a saved list (.json), with paths relative to ``dataset_dir``
+            where that is given and to its own folder otherwise.
+        classes: see :func:`~monai_fpt.data.folders.data_list_from_folders` and
+            :func:`~monai_fpt.data.table.data_list_from_table`, like all options that follow. ``*_column``,
+            ``label_columns`` and ``allow_group_leakage`` concern tables only, ``allow_missing_classes`` folders only;
+            a saved list is taken as it is.
+        val_fraction: share of the images for validation where it is not given.
+        test_fraction: share of the images for the test where no sections are given.
+        seed: another seed, another split.
+        image_column: column of image paths.
+        label_column: column of class names.
+        split_column: column of sections.
+        group_column: column of patients, by default found by its name.
+        label_columns: columns of 0 and 1 for several labels.
+        allow_missing_classes: accept classes without images in validation or test.
+        allow_group_leakage: accept patients in two splits.
+
+    Raises:
+        FileNotFoundError: folder, table or images are missing.
+        ValueError: neither argument is given, or the data set is not in order; the text says where and how to mend it.
+    """
+    if not dataset_dir and not data_list:
+        raise ValueError(
+            "data list: neither dataset_dir nor data_list is given; give the folder of the images or a table."
+        )
+    folder = existing_folder(dataset_dir) if dataset_dir else None
+    table = Path(data_list).expanduser() if data_list else None
+    if table is None and folder is not None:
+        table = _own_table(folder)
+    if table is not None and table.suffix.lower() == ".json":
+        return FPTDataList.load(table, folder or table.parent)
+    if table is not None:
+        return data_list_from_table(
+            table,
+            root=folder,
+            image_column=image_column,
+            label_column=label_column,
+            split_column=split_column,
+            group_column=group_column,
+            classes=classes,
+            label_columns=label_columns,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            allow_group_leakage=allow_group_leakage,
+        )
+    assert folder is not None
+    return data_list_from_folders(
+        folder,
+        classes=classes,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        allow_missing_classes=allow_missing_classes,
+    )
+
+
+def _own_table(folder: Path) -> Path | None:
+    """The folder's labels table, unless class or section folders say what the labels are."""
+    table = next((folder / name for name in _TABLE_NAMES if (folder / name).is_file()), None)
+    if table is None:
+        return None
+    names = class_folder_names(folder)
+    has_class_folders = any(section_of_name(name) for name in names) or len(set(names) - {"images"}) >= 2
+    if has_class_folders:
+        warnings.warn(
+            f"data list: {str(folder)!r} holds class folders and {table.name!r}; the folders are taken. "
+            f"Pass data_list={str(table)!r} to take the table.",
+            stacklevel=3,
+        )
+        return None
+    return table

@@ -1,0 +1,102 @@
+"""PNG, JPEG, TIFF and BMP by Pillow: the pixels on the scale of the file's own black and white.
+
+Decisions:
+
+* The content decides the format, not the suffix, and only the four formats are tried.
+* Rows are the first axis. The EXIF or TIFF orientation is applied, so a photograph lies as a viewer shows it.
+* 8-bit grey and colour are divided by 255; 16-bit grey by 65535 (12-bit TIFF by 4095) without clipping or stretching:
+  a 16-bit file that uses 12 bits stays on its linear scale and is dark, so images stay comparable with each other.
+  Pillow decodes 16-bit *colour* to its upper 8 bits.
+* Transparency is composited over black: what is hidden by it has no defined colour, and medical backgrounds are
+  black. An opaque alpha channel changes nothing.
+* CMYK, YCbCr and palettes are converted by Pillow. Colour profiles are not applied.
+* Floating-point images and integers beyond 16 bits have no known white and are refused, as are files of several pages
+  or frames. Of a multi-picture JPEG (MPO: a photograph with previews) the first picture is the photograph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from monai_fpt.data.errors import unreadable_image
+
+__all__ = ["read_raster"]
+
+_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
+_TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC = 262  # 0: the smallest value is white
+
+
+def read_raster(path: Path) -> npt.NDArray[np.float32]:
+    """Read one PNG, JPEG, TIFF or BMP file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        float32 in [0, 1], (H, W) for grey or (H, W, 3) for colour.
+
+    Raises:
+        ImageReadError: the image has several frames or a pixel type without a known white.
+        Exception: whatever Pillow raises on a broken file; the caller words it.
+    """
+    with Image.open(path, formats=_FORMATS) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise unreadable_image(
+                path,
+                f"it holds {frames} pages or frames and one must be chosen first",
+                "save the page to be judged as a file of its own",
+            )
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if image.mode == "F":
+            raise unreadable_image(
+                path,
+                "its pixels are floating-point numbers, whose black and white are unknown",
+                "save it as 8-bit or 16-bit integers",
+            )
+        if image.mode.startswith("I"):
+            return _sixteen_bit_pixels(np.asarray(upright), _tiff_tags(image), path)
+        return _eight_bit_pixels(upright)
+
+
+def _divided_by_255(image: Image.Image) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
+    return unit
+
+
+def _tiff_tags(image: Any) -> dict[int, Any]:
+    """TIFF tags by number; empty for the other formats."""
+    return dict(getattr(image, "tag_v2", {}))
+
+
+def _eight_bit_pixels(image: Image.Image) -> npt.NDArray[np.float32]:
+    """Pixels of any Pillow mode that has at most 8 bits a sample."""
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = _divided_by_255(image.convert("RGBA"))
+        return rgba[..., :3] * rgba[..., 3:]
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return _divided_by_255(image.convert(mode))
+
+
+def _sixteen_bit_pixels(values: npt.NDArray[Any], tags: dict[int, Any], path: Path) -> npt.NDArray[np.float32]:
+    """Grey values of more than 8 bits on the linear scale of their type."""
+    bits = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
+    white = 4095 if bits == 12 else 65535
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > white:
+        raise unreadable_image(
+            path,
+            f"its values run from {low} to {high}, outside the 16-bit range 0 to {white}",
+            "save it as unsigned 16-bit or 8-bit integers",
+        )
+    scaled = (values.astype(np.float64) / white).astype(np.float32)
+    # Pillow inverts "white is zero" for up to 8 bits only.
+    unit: npt.NDArray[np.float32] = np.float32(1) - scaled if tags.get(_TIFF_PHOTOMETRIC) == 0 else scaled
+    return unit

@@ -1,0 +1,27 @@
+"""Classification metrics that MONAI lacks: a functional core over pooled predictions and one thin metric class.
+
+``functional`` holds pure functions that lean on scikit-learn, ``metric`` the MONAI class that pools a whole validation
+(over all ranks) and calls one of them. Nothing here knows a handler, a tracker or a network.
+"""
+
+from __future__ import annotations
+
+from monai_fpt.metrics.functional import (
+    FPT_SCORES,
+    classification_scores,
+    fpt_auc,
+    fpt_class_auc,
+    fpt_class_average_precision,
+    official_auc,
+)
+from monai_fpt.metrics.metric import FPTClassificationMetric
+
+__all__ = [
+    "FPT_SCORES",
+    "FPTClassificationMetric",
+    "classification_scores",
+    "fpt_auc",
+    "fpt_class_auc",
+    "fpt_class_average_precision",
+    "official_auc",
+]

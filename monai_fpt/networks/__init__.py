@@ -1,0 +1,33 @@
+"""What is frozen and what learns: pure tensors in, tensors out. Knows torch and timm only."""
+
+from __future__ import annotations
+
+from monai_fpt.networks.authors import convert_adapter_state, convert_backbone_state
+from monai_fpt.networks.backbone import FrozenViT, TokenFeatures
+from monai_fpt.networks.config import FPTConfig
+from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_backbone
+from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, QuantizedFeatures
+from monai_fpt.networks.importance import num_kept_tokens
+from monai_fpt.networks.positions import resample_positions
+from monai_fpt.networks.resize import resize_image, thumbnail_size
+from monai_fpt.networks.side import SideViT
+
+__all__ = [
+    "BackboneMismatchError",
+    "CachedFeatures",
+    "FPTClassifier",
+    "FPTConfig",
+    "FPTFusion",
+    "FPTPlusFusion",
+    "FrozenViT",
+    "QuantizedFeatures",
+    "SideViT",
+    "TokenFeatures",
+    "convert_adapter_state",
+    "convert_backbone_state",
+    "frozen_backbone",
+    "num_kept_tokens",
+    "resample_positions",
+    "resize_image",
+    "thumbnail_size",
+]

@@ -1,0 +1,123 @@
+"""Which tokens of a frozen block matter: pure functions on attention inputs.
+
+Importance of token j in a head is a statistic of column j of the attention probabilities softmax(q k^T / sqrt(D)): the mean over all
+queries (``global``) or the entry of the CLS query (``class_token``). The probabilities are made in chunks of queries, so that memory grows
+with N and not with N squared: at 2048 px and patch 16 one block of ViT-B would need 12 GiB, a chunk needs megabytes. The block's own output
+is made from the same probabilities, because computing them twice would cost more than the fused kernel saves.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Importance", "PrefixPolicy", "attend_and_weigh", "gather_tokens", "num_kept_tokens", "select_tokens", "weigh"]
+
+Importance = Literal["global", "class_token"]
+PrefixPolicy = Literal["compete", "keep", "drop"]
+
+# Entries of one chunk of attention probabilities over the whole batch and all heads.
+_CHUNK_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
+
+
+def _query_chunk(q: Tensor, k: Tensor) -> int:
+    entries = _CHUNK_ENTRIES.get(q.device.type, 2**24)
+    return max(1, min(q.shape[2], entries // (q.shape[0] * q.shape[1] * k.shape[2])))
+
+
+def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    scores = (q * scale) @ k.transpose(-2, -1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(dim=-1)
+
+
+def _rows(mask: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return mask if mask is None or mask.shape[-2] == 1 else mask[..., start:stop, :]
+
+
+def attend_and_weigh(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Attention output and ``global`` importance from one pass over the probabilities.
+
+    Args:
+        q, k, v: (B, H, N, D) of one dtype.
+        mask: additive or boolean mask broadcastable to (B, H, N, N), or None.
+        scale: factor on q k^T, usually 1 / sqrt(D).
+
+    Returns:
+        output (B, H, N, D) and importance (B, H, N), which sums to 1 over N; importance is at least float32.
+    """
+    step = _query_chunk(q, k)
+    outputs, importance = [], None
+    for start in range(0, q.shape[2], step):
+        probabilities = _probabilities(q[:, :, start : start + step], k, _rows(mask, start, start + step), scale)
+        outputs.append(probabilities @ v)
+        column = probabilities.sum(dim=2, dtype=torch.promote_types(q.dtype, torch.float32))
+        importance = column if importance is None else importance + column
+    assert importance is not None  # there is always one query
+    return torch.cat(outputs, dim=2), importance / q.shape[2]
+
+
+def weigh(q: Tensor, k: Tensor, mask: Tensor | None, scale: float, kind: Importance) -> Tensor:
+    """Importance (B, H, N) without the attention output; arguments as in :func:`attend_and_weigh`.
+
+    ``class_token`` reads one row of the probabilities, that of query 0.
+    """
+    if kind == "class_token":
+        row = _probabilities(q[:, :, :1], k, _rows(mask, 0, 1), scale)[:, :, 0]
+        return row.to(torch.promote_types(q.dtype, torch.float32))
+    step = _query_chunk(q, k)
+    importance = torch.zeros((), device=q.device)
+    for start in range(0, q.shape[2], step):
+        probabilities = _probabilities(q[:, :, start : start + step], k, _rows(mask, start, start + step), scale)
+        importance = importance + probabilities.sum(dim=2, dtype=torch.promote_types(q.dtype, torch.float32))
+    return importance / q.shape[2]
+
+
+def num_kept_tokens(num_candidates: int, token_ratio: float | None, num_tokens: int | None) -> int:
+    """How many of ``num_candidates`` tokens are kept per head: ``num_tokens``, or int(N * token_ratio) without its rounding fault.
+
+    ``int(100 * 0.29)`` is 28 in floating point; here it is 29, and 205 of 1,025 at the paper's ratio of 0.2.
+
+    Raises:
+        ValueError: nothing would be kept, or more than there is.
+    """
+    kept = num_tokens if num_tokens is not None else math.floor(num_candidates * (token_ratio or 0.0) + 1e-6)
+    if kept < 1:
+        raise ValueError(
+            f"token_ratio={token_ratio} keeps none of {num_candidates} tokens; raise token_ratio to at least "
+            f"{1 / num_candidates:.4f} or give num_tokens."
+        )
+    if kept > num_candidates:
+        raise ValueError(
+            f"{kept} tokens were asked for but the backbone has only {num_candidates} to choose from at this image_size; "
+            f"lower num_tokens or raise image_size."
+        )
+    return kept
+
+
+def select_tokens(importance: Tensor, num_tokens: int, num_prefix: int, policy: PrefixPolicy) -> Tensor:
+    """Indices of the most important tokens, by falling importance.
+
+    Args:
+        importance: (B, H, N).
+        num_tokens: M, how many are kept in each head.
+        num_prefix: how many tokens before the patches (CLS, registers).
+        policy: ``compete`` (the paper): prefix tokens are tokens like any other; ``keep``: they are always among the M, in front;
+            ``drop``: never.
+
+    Returns:
+        (B, H, M) int64.
+    """
+    if num_prefix and policy != "compete":
+        importance = importance.clone()
+        importance[..., :num_prefix] += math.inf if policy == "keep" else -math.inf
+    return importance.topk(num_tokens, dim=-1, sorted=True).indices
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Pick (B, H, M, D) out of ``tokens`` (B, H, N, D) by ``indices`` (B, H, M)."""
+    return tokens.gather(2, indices.unsqueeze(-1).expand(*indices.shape, tokens.shape[-1]))

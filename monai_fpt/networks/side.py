@@ -1,0 +1,103 @@
+"""The lightweight side ViT that learns, on a small image, with fused prompts at its side (SPEC section 4).
+
+It is a plain pre-norm ViT whose block l reads P prompts of tapped block l behind its own tokens. The published program computes more than is
+ever read: prompt rows as queries and through the MLP, although they are dropped after the block, and all patch rows of the last block, although
+only CLS goes to the head. Here prompts are keys and values only, and the last block computes one row; the result is the same.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from monai_fpt.networks.positions import resample_positions
+
+__all__ = ["SideBlock", "SideViT"]
+
+
+class SideBlock(nn.Module):
+    """One pre-norm transformer block; parameter names are timm's.
+
+    Args:
+        dim: S, width.
+        num_heads: heads of S / num_heads each.
+        norm_eps: LayerNorm epsilon.
+    """
+
+    def __init__(self, dim: int, num_heads: int, norm_eps: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(dim, 3 * dim), "proj": nn.Linear(dim, dim)})
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
+
+    def forward(self, tokens: Tensor, prompts: Tensor, num_rows: int) -> Tensor:
+        """The first ``num_rows`` output rows of (B, N, S) tokens that attend to themselves and to (B, P, S) prompts."""
+        rows = tokens[:, :num_rows]
+        rows = rows + self._attend(self.norm1(tokens), self.norm1(prompts), num_rows)
+        hidden = F.gelu(self.mlp["fc1"](self.norm2(rows)))
+        return rows + self.mlp["fc2"](hidden)
+
+    def _attend(self, tokens: Tensor, prompts: Tensor, num_rows: int) -> Tensor:
+        weight, bias = self.attn["qkv"].weight, self.attn["qkv"].bias
+        dim = tokens.shape[-1]
+        q = F.linear(tokens[:, :num_rows], weight[:dim], bias[:dim])
+        k, v = F.linear(torch.cat([tokens, prompts], dim=1), weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, rows, S / H)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        projected: Tensor = self.attn["proj"](attended.transpose(1, 2).flatten(2))
+        return projected
+
+
+class SideViT(nn.Module):
+    """The side network: small image and prompts in, logits out.
+
+    Args:
+        image_size: native input size in pixels; learned positions belong to it.
+        patch_size: of the backbone.
+        dim: S.
+        num_blocks: L, one per tapped block of the backbone.
+        num_heads: as the backbone.
+        num_classes: K.
+        norm_eps: LayerNorm epsilon, the backbone's.
+    """
+
+    def __init__(
+        self, image_size: int, patch_size: int, dim: int, num_blocks: int, num_heads: int, num_classes: int, norm_eps: float
+    ) -> None:
+        super().__init__()
+        self.grid = (image_size // patch_size, image_size // patch_size)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, dim, patch_size, patch_size)})
+        self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], dim))
+        self.blocks = nn.ModuleList(SideBlock(dim, num_heads, norm_eps) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.head = nn.Linear(dim, num_classes)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
+        """Image (B, 3, h, w), normalised, and fused prompts (B, L, P, S) -> logits (B, K)."""
+        tokens = self.embed(image)
+        for index, block in enumerate(self.blocks):
+            last = index == len(self.blocks) - 1
+            tokens = block(tokens, prompts[:, index], 1 if last else tokens.shape[1])
+        logits: Tensor = self.head(self.norm(tokens[:, 0]))
+        return logits
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Patches, CLS and positions: (B, 3, h, w) -> (B, 1 + N, S)."""
+        patches = self.patch_embed["proj"](image)  # (B, S, h', w')
+        positions = resample_positions(self.pos_embed, self.grid, (patches.shape[-2], patches.shape[-1]))
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        return tokens + positions
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
