@@ -131,7 +131,9 @@ def main(arguments: list[str]) -> int:
             ok = passes(result, precision)
             failed |= not ok
             numbers = "  ".join(f"{name} {value:.1e}" for name, value in result.items() if name != "indices")
-            print(f"{path.stem} {precision}: indices {100 * result['indices']:.2f} % equal  {numbers}  {'ok' if ok else 'BEYOND TOLERANCE'}")
+            print(
+                f"{path.stem} {precision}: indices {100 * result['indices']:.2f} % equal  {numbers}  {'ok' if ok else 'BEYOND TOLERANCE'}"
+            )
     return int(failed)
 
 

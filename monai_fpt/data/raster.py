@@ -27,7 +27,7 @@ from monai_fpt.data.errors import unreadable_image
 
 __all__ = ["read_raster"]
 
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # what opens JPEG opens MPO too
 _TIFF_BITS_PER_SAMPLE = 258
 _TIFF_PHOTOMETRIC = 262  # 0: the smallest value is white
 
@@ -67,7 +67,7 @@ def read_raster(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _divided_by_255(image: Image.Image) -> npt.NDArray[np.float32]:
-    unit: npt.NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
+    unit: npt.NDArray[np.float32] = np.true_divide(np.asarray(image), np.float32(255), dtype=np.float32)
     return unit
 
 

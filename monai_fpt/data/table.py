@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ from monai_fpt.data.split import check_fractions, section_of_name
 __all__ = ["GROUP_COLUMNS", "data_list_from_table"]
 
 GROUP_COLUMNS = ("patient", "patient_id", "lesion_id", "group")
+_Label: TypeAlias = int | list[float]
 _TRUTH = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0}
 
 
@@ -76,31 +77,26 @@ def data_list_from_table(
     where = f"table {path.name!r}"
     _require_columns(rows, [image_column, *(label_columns or [label_column])], where)
     group_column = _group_column(rows, group_column, where)
-    labels: Sequence[int | list[float]]
     if label_columns:
         names, labels = tuple(label_columns), _zero_one_labels(rows, label_columns, where)
     else:
         names, labels = _class_labels(rows, label_column, classes, where)
     images = _image_paths(rows, image_column, folder, where)
-    groups = [cell or None for cell in rows[group_column]] if group_column else [None] * len(rows)
+    groups: list[str | None] = [cell or None for cell in rows[group_column]] if group_column else [None] * len(rows)
     items = [data_item(folder, image, label, group) for image, label, group in zip(images, labels, groups, strict=True)]
     _refuse_repeated_images(items, where)
     if split_column in rows:
         sections = _given_sections(rows, items, split_column, where)
+        _refuse_untrained_classes(sections["training"], names, where)
         if not allow_group_leakage:
             _refuse_torn_groups(sections, group_column, where)
         if not sections["validation"]:
             fractions = check_fractions(val_fraction, 0)
             sections |= split_items(sections["training"], names, fractions, seed, ("training", "validation"))
     else:
+        _refuse_untrained_classes(items, names, where)
         sections = split_items(items, names, check_fractions(val_fraction, test_fraction), seed)
-    data_list = FPTDataList(classes=names, task="multilabel" if label_columns else "multiclass", **sections)
-    absent = [name for name, count in zip(names, data_list.class_counts("training"), strict=True) if not count]
-    if absent:
-        raise ValueError(
-            f"{where}: class(es) {absent} have no training image; add some or take them out of the classes."
-        )
-    return data_list
+    return FPTDataList(classes=names, task=_task_of(items), **sections)
 
 
 def _read_rows(path: Path) -> pd.DataFrame:
@@ -110,7 +106,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     try:
         if suffix == ".xlsx":
-            rows = pd.read_excel(path, dtype=str, keep_default_na=False)
+            cells = pd.read_excel(path, dtype=str, keep_default_na=False)
         elif suffix in (".csv", ".tsv", ".txt"):
             separator = "\t"
             if suffix == ".csv":
@@ -119,7 +115,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
                 separator = ";" if header.count(";") > header.count(",") else ","
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be cut off
-                rows = pd.read_csv(
+                cells = pd.read_csv(
                     path,
                     sep=separator,
                     dtype=str,
@@ -132,7 +128,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
             raise ValueError(f"its suffix is {suffix!r}, not .csv, .tsv, .txt or .xlsx")
     except Exception as error:  # parsers raise many kinds
         raise ValueError(f"table {str(path)!r} cannot be read ({error}); save it as UTF-8 CSV or .xlsx.") from error
-    rows = rows.fillna("").astype(str)
+    rows: pd.DataFrame = cells.fillna("").astype(str)
     rows.columns = pd.Index([str(name).strip() for name in rows.columns])
     rows = rows.apply(lambda column: column.str.strip())
     rows.index = pd.RangeIndex(2, len(rows) + 2)
@@ -162,7 +158,7 @@ def _group_column(rows: pd.DataFrame, name: str | None, where: str) -> str | Non
 
 def _class_labels(
     rows: pd.DataFrame, column: str, classes: Sequence[str] | None, where: str
-) -> tuple[tuple[str, ...], list[int]]:
+) -> tuple[tuple[str, ...], list[_Label]]:
     """Class names and each row's index into them."""
     cells = rows[column]
     _refuse_empty(cells, column, where)
@@ -179,7 +175,7 @@ def _class_labels(
     return names, [index_of[value] for value in cells]
 
 
-def _zero_one_labels(rows: pd.DataFrame, columns: Sequence[str], where: str) -> list[list[float]]:
+def _zero_one_labels(rows: pd.DataFrame, columns: Sequence[str], where: str) -> list[_Label]:
     """Each row's zeros and ones."""
     for column in columns:
         _refuse_empty(rows[column], column, where)
@@ -237,6 +233,20 @@ def _given_sections(
     if not sections["training"]:
         raise ValueError(f"{where}: column {column!r} has no row 'train'; mark the training images.")
     return sections
+
+
+def _refuse_untrained_classes(items: list[dict[str, Any]], names: Sequence[str], where: str) -> None:
+    """Every class has an image to learn from (the split then leaves one of each in training)."""
+    counts = FPTDataList(tuple(names), items, [], [], _task_of(items)).class_counts("training")
+    absent = [name for name, count in zip(names, counts, strict=True) if not count]
+    if absent:
+        raise ValueError(
+            f"{where}: class(es) {absent} have no training image; add some or take them out of the classes."
+        )
+
+
+def _task_of(items: list[dict[str, Any]]) -> str:
+    return "multilabel" if items and isinstance(items[0]["label"], list) else "multiclass"
 
 
 def _refuse_torn_groups(sections: dict[str, list[dict[str, Any]]], column: str | None, where: str) -> None:

@@ -1,9 +1,36 @@
-"""Handlers that a MONAI trainer or evaluator needs to train FPT models reliably and to leave a record of it."""
+"""Handlers that a MONAI trainer or evaluator needs to train FPT models reliably and to leave a record of it.
+
+``figures`` is not imported here: it needs matplotlib, which only a test or a report draws with.
+"""
 
 from __future__ import annotations
 
 from monai_fpt.handlers.checkpoint import FPTCheckpointHandler, fpt_strictly_better
+from monai_fpt.handlers.class_weights import FPTClassWeightHandler
+from monai_fpt.handlers.clip import FPTGradientClipHandler
+from monai_fpt.handlers.errors import fpt_clear_errors, fpt_root_cause
+from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_tracked_params
 from monai_fpt.handlers.metric import FPTMetricHandler
+from monai_fpt.handlers.predictions import FPTPredictionSaver
+from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
+from monai_fpt.handlers.tracking import FPTTracker
+from monai_fpt.handlers.tracking_handler import FPTTrackingHandler
 
-__all__ = ["FPTCheckpointHandler", "FPTEpochSeedHandler", "FPTMetricHandler", "fpt_strictly_better"]
+__all__ = [
+    "FPTCheckpointHandler",
+    "FPTClassWeightHandler",
+    "FPTEpochSeedHandler",
+    "FPTGradientClipHandler",
+    "FPTMetricHandler",
+    "FPTPredictionSaver",
+    "FPTTracker",
+    "FPTTrackingHandler",
+    "fpt_clear_errors",
+    "fpt_executed_config",
+    "fpt_log_run",
+    "fpt_prepare_run",
+    "fpt_root_cause",
+    "fpt_strictly_better",
+    "fpt_tracked_params",
+]

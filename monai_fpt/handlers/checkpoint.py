@@ -26,6 +26,7 @@ import io
 import logging
 import math
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ class FPTCheckpointHandler:
             "scaler": None if scaler is None else scaler.state_dict(),
             "rng": {
                 "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+                "cuda": torch.cuda.get_rng_state() if next(_devices(self.network)).type == "cuda" else None,
             },
         }
         return {key: plain_state(value, key) for key, value in state.items()}
@@ -214,10 +215,11 @@ class FPTCheckpointHandler:
             self.logger.info(f"resumed from {self.last_path.name}: going on with epoch {engine.state.epoch + 1}")
 
     def _read(self) -> dict[str, Any]:
+        content = self.last_path.read_bytes()  # so that an OSError below can only mean a damaged archive
         try:
-            state = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             version = state["format"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, pickle.UnpicklingError, OSError, EOFError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.last_path} is damaged or no last.pt of this package: remove it, or set resume=False."
             ) from error
@@ -238,6 +240,11 @@ def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
         if not isinstance(inner, torch.nn.Module):
             return network
         network = inner
+
+
+def _devices(network: torch.nn.Module) -> Iterator[torch.device]:
+    yield from (parameter.device for parameter in network.parameters())
+    yield torch.device("cpu")
 
 
 def _best_of(engine: Any) -> dict[str, Any]:

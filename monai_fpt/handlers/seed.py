@@ -59,8 +59,8 @@ class FPTEpochSeedHandler:
         """Say so when the loader makes a bit-equal resume impossible."""
         if getattr(engine.data_loader, "persistent_workers", False):
             warnings.warn(
-                "the loader keeps its workers from epoch to epoch, so their random transforms cannot be seeded by epoch "
-                "and a resumed training will differ: set persistent_workers to false.",
+                "the loader keeps its workers from epoch to epoch, so their random transforms cannot be seeded by "
+                "epoch and a resumed training will differ: set persistent_workers to false.",
                 stacklevel=2,
             )
 

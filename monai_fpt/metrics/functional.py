@@ -6,7 +6,7 @@ Decisions:
   turning the mean into NaN, as MONAI's ``ROCAUCMetric`` does; when no class is left the score is NaN and never an
   exception, so a tiny validation set cannot end a training.
 - Two classes are one question: AUC and average precision of a two-class problem are those of class 1.
-- Probabilities are required (see ``_inputs``); ``official_auc`` is the authors' metric on raw logits, for comparison
+- Probabilities are required (see ``inputs``); ``official_auc`` is the authors' metric on raw logits, for comparison
   with their tables only.
 - Precision, recall and F1 are macro means over the classes that occur among labels or predictions, scikit-learn's
   default.
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from sklearn import metrics as sk
 
-from monai_fpt.metrics._inputs import (
+from monai_fpt.metrics.inputs import (
     FloatArray,
     IntArray,
     as_float_matrix,

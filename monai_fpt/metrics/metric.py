@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-from monai_fpt.metrics._inputs import checked_task
 from monai_fpt.metrics.functional import FPT_SCORES, classification_scores, fpt_auc, official_auc
+from monai_fpt.metrics.inputs import checked_task
 
 __all__ = ["FPTClassificationMetric"]
 

@@ -8,6 +8,7 @@ from monai_fpt.networks.config import FPTConfig
 from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_backbone
 from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
+from monai_fpt.networks.loss import ClassWeights, FPTLoss
 from monai_fpt.networks.positions import resample_positions
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
@@ -15,9 +16,11 @@ from monai_fpt.networks.side import SideViT
 __all__ = [
     "BackboneMismatchError",
     "CachedFeatures",
+    "ClassWeights",
     "FPTClassifier",
     "FPTConfig",
     "FPTFusion",
+    "FPTLoss",
     "FPTPlusFusion",
     "FrozenViT",
     "QuantizedFeatures",

@@ -56,7 +56,9 @@ def create_trunk(
     if weights is not None and weights != "timm":
         path = Path(weights).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f'Backbone weights "{weights}": there is no such file; give a .safetensors or .pth file, or "timm".')
+            raise FileNotFoundError(
+                f'Backbone weights "{weights}": there is no such file; give a .safetensors or .pth file, or "timm".'
+            )
         state = _read_file(path)
     if state is not None or weights is None:
         trunk = _create(name, kwargs)

@@ -53,7 +53,9 @@ def convert_backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         match = _BLOCK.match(name)
         if match is None:
-            raise ValueError(f'"{full_name}" is no weight of a plain ViT in the transformers naming; this file cannot be imported.')
+            raise ValueError(
+                f'"{full_name}" is no weight of a plain ViT in the transformers naming; this file cannot be imported.'
+            )
         block, part, kind = match.groups()
         if part == "attention.attention.query":
             stem = full_name.removesuffix(f"query.{kind}")
@@ -62,7 +64,9 @@ def convert_backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif part in _IN_BLOCK:
             converted[f"blocks.{block}.{_IN_BLOCK[part]}.{kind}"] = tensor
         elif part not in ("attention.attention.key", "attention.attention.value"):
-            raise ValueError(f'"{full_name}" is no weight of a plain ViT in the transformers naming; this file cannot be imported.')
+            raise ValueError(
+                f'"{full_name}" is no weight of a plain ViT in the transformers naming; this file cannot be imported.'
+            )
     return converted
 
 
@@ -92,8 +96,12 @@ def convert_adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name in ("side_encoder.classifier.weight", "side_encoder.classifier.bias"):
             converted[f"side.head.{rest.removeprefix('classifier.')}"] = tensor
         else:
-            raise ValueError(f'"{name}" is no learnable weight of the authors\' FPT or FPT+; expected fusion_module.* and side_encoder.*.')
+            raise ValueError(
+                f'"{name}" is no learnable weight of the authors\' FPT or FPT+; expected fusion_module.* and side_encoder.*.'
+            )
     if not converted or not side:
-        raise ValueError("No weights of the authors' FPT or FPT+ in this file; expected fusion_module.* and side_encoder.*.")
+        raise ValueError(
+            "No weights of the authors' FPT or FPT+ in this file; expected fusion_module.* and side_encoder.*."
+        )
     converted.update({f"side.{name}": tensor for name, tensor in convert_backbone_state(side).items()})
     return converted

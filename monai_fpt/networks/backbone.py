@@ -57,7 +57,9 @@ class _Tapped(Exception):
 class _Tap(TorchFunctionMode):
     """Sees the attention of each block while it is active; ``block`` is set by the trunk's own forward pre-hooks."""
 
-    def __init__(self, blocks: Collection[int], read: Callable[[int, Tensor, Tensor, Tensor, Tensor | None, float], Tensor]) -> None:
+    def __init__(
+        self, blocks: Collection[int], read: Callable[[int, Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+    ) -> None:
         super().__init__()
         self.blocks = blocks
         self.read = read
@@ -146,7 +148,7 @@ class FrozenViT(nn.Module):
         state: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        trunk = create_trunk(name, weights, create_kwargs or {}, state)
+        trunk: Any = create_trunk(name, weights, create_kwargs or {}, state)
         _refuse_unsuitable(trunk)
         self.fingerprint = fingerprint(trunk)
         self.name = name
@@ -158,13 +160,15 @@ class FrozenViT(nn.Module):
         self.image_size = _checked_image_size(image_size, self.patch_size)
         self._resize(trunk, positions)
 
-        self.embed_dim = int(trunk.embed_dim)  # type: ignore[arg-type]
+        self.embed_dim = int(trunk.embed_dim)
         self.num_heads, self.head_dim = _heads(trunk)
         if self.num_heads * self.head_dim != self.embed_dim:
-            raise _unsupported(f"its {self.num_heads} heads of {self.head_dim} do not make up its width of {self.embed_dim}")
-        self.num_prefix_tokens = int(trunk.num_prefix_tokens)  # type: ignore[arg-type]
+            raise _unsupported(
+                f"its {self.num_heads} heads of {self.head_dim} do not make up its width of {self.embed_dim}"
+            )
+        self.num_prefix_tokens = int(trunk.num_prefix_tokens)
         self.num_all_tokens = self.num_prefix_tokens + (self.image_size // self.patch_size) ** 2
-        self.depth = len(trunk.blocks)  # type: ignore[arg-type]
+        self.depth = len(trunk.blocks)
         self.blocks = _checked_blocks(blocks, self.depth)
         self.importance: Importance = _checked_importance(importance, trunk, self.num_prefix_tokens, prefix_tokens)
         self.prefix_tokens: PrefixPolicy = prefix_tokens
@@ -175,11 +179,11 @@ class FrozenViT(nn.Module):
         norms = [m for m in trunk.modules() if hasattr(m, "eps") and isinstance(getattr(m, "weight", None), Tensor)]
         for norm in norms:
             norm.eps = norm.eps if norm_eps is None else norm_eps
-        self.norm_eps = float(norms[0].eps) if norms else 1e-6  # type: ignore[arg-type]
+        self.norm_eps = float(norms[0].eps) if norms else 1e-6
         for attention in (m for m in trunk.modules() if hasattr(m, "fused_attn")):
             attention.fused_attn = True  # the tap sees nothing else
-        del trunk.blocks[self.blocks[-1] + 1 :]  # type: ignore[operator,index]
-        self.vit = trunk.requires_grad_(False).eval()
+        del trunk.blocks[self.blocks[-1] + 1 :]
+        self.vit: Any = trunk.requires_grad_(False).eval()
         self.register_state_dict_post_hook(_leave_out_of_state_dict)
 
     @property
@@ -229,7 +233,7 @@ class FrozenViT(nn.Module):
 
         with _pre_hooks(self.vit, _Tap(self.blocks, read)) as tap, tap:
             try:
-                self.vit.forward_features(image)  # type: ignore[operator]
+                self.vit.forward_features(image)
             except _Tapped:
                 return TokenFeatures(torch.stack(features, dim=1), torch.stack(indices, dim=1))
         raise _unsupported(f"no attention was seen in block {self.blocks[len(features)]}")
@@ -237,9 +241,11 @@ class FrozenViT(nn.Module):
     def _check_global(self, q: Tensor, k: Tensor, batch: int) -> None:
         expected = (batch, self.num_heads, self.num_all_tokens, self.head_dim)
         if tuple(q.shape) != expected or tuple(k.shape) != expected:
-            raise _unsupported(f"queries and keys of shape {tuple(q.shape)} and {tuple(k.shape)} are not the {expected} of global attention")
+            raise _unsupported(
+                f"queries and keys of shape {tuple(q.shape)} and {tuple(k.shape)} are not the {expected} of global attention"
+            )
 
-    def _resize(self, trunk: nn.Module, rule: PositionRule) -> None:
+    def _resize(self, trunk: Any, rule: PositionRule) -> None:
         patch_embed: Any = getattr(trunk, "patch_embed", None)
         if patch_embed is None:
             return  # NaFlexViT resamples its positions for every input by itself
@@ -250,7 +256,7 @@ class FrozenViT(nn.Module):
         if old_grid != new_grid:
             if not hasattr(trunk, "set_input_size"):
                 raise _unsupported(f"timm's {type(trunk).__name__} cannot change its input size")
-            trunk.set_input_size(img_size=(self.image_size, self.image_size))  # type: ignore[operator]
+            trunk.set_input_size(img_size=(self.image_size, self.image_size))
         if rule == "fpt" and native is not None and len(old_grid) == 2:
             trunk.pos_embed = nn.Parameter(resample_positions(native, old_grid, new_grid))
 
@@ -262,13 +268,13 @@ class FrozenViT(nn.Module):
 
 
 @contextmanager
-def _pre_hooks(trunk: nn.Module, tap: _Tap) -> Iterator[_Tap]:
+def _pre_hooks(trunk: Any, tap: _Tap) -> Iterator[_Tap]:
     """Tell the tap which block is running, for the time of one forward pass."""
 
     def announce(index: int) -> Callable[[nn.Module, Any], None]:
         return lambda module, args: tap.enter(index)
 
-    handles = [block.register_forward_pre_hook(announce(i)) for i, block in enumerate(trunk.blocks)]  # type: ignore[arg-type]
+    handles = [block.register_forward_pre_hook(announce(i)) for i, block in enumerate(trunk.blocks)]
     try:
         yield tap
     finally:
@@ -281,15 +287,21 @@ def _leave_out_of_state_dict(module: nn.Module, state: dict[str, Any], prefix: s
         del state[name]
 
 
-def _refuse_unsuitable(trunk: nn.Module) -> None:
+def _refuse_unsuitable(trunk: Any) -> None:
     kind = type(trunk).__name__
     blocks = getattr(trunk, "blocks", None)
-    if any(getattr(m, "window_size", None) not in (None, 0, (0, 0)) for m in trunk.modules() if hasattr(m, "qkv") or hasattr(m, "attn")):
+    if any(
+        getattr(m, "window_size", None) not in (None, 0, (0, 0))
+        for m in trunk.modules()
+        if hasattr(m, "qkv") or hasattr(m, "attn")
+    ):
         relative = all(hasattr(block, "attn") for block in blocks or [None])
         if not (relative and hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "pos_embed") and kind == "Beit"):
             raise _unsupported(f"{kind} attends within windows, so no token sees the whole image")
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(trunk, "num_prefix_tokens"):
-        raise _unsupported(f"{kind} is convolutional, hierarchical or otherwise without one sequence of blocks over all tokens")
+        raise _unsupported(
+            f"{kind} is convolutional, hierarchical or otherwise without one sequence of blocks over all tokens"
+        )
     embed = getattr(trunk, "patch_embed", None)
     if hasattr(embed, "backbone") or (embed is not None and not hasattr(embed, "grid_size")):
         raise _unsupported(f"{kind} puts a convolutional network before its patches")
@@ -299,7 +311,7 @@ def _refuse_unsuitable(trunk: nn.Module) -> None:
         raise _unsupported(f"{kind} subtracts two attention maps, so a block has no single set of keys")
 
 
-def _patch_size(trunk: nn.Module) -> int:
+def _patch_size(trunk: Any) -> int:
     embed = getattr(trunk, "patch_embed", getattr(trunk, "embeds", None))
     size = getattr(embed, "patch_size", None)
     sides = {int(s) for s in (size if isinstance(size, tuple | list) else (size,)) if s is not None}
@@ -318,21 +330,23 @@ def _checked_image_size(image_size: int, patch_size: int) -> int:
     return image_size
 
 
-def _heads(trunk: nn.Module) -> tuple[int, int]:
-    attention: Any = trunk.blocks[0].attn  # type: ignore[index]
+def _heads(trunk: Any) -> tuple[int, int]:
+    attention: Any = trunk.blocks[0].attn
     heads = int(attention.num_heads)
-    dim = getattr(attention, "head_dim", None) or int(trunk.embed_dim) // heads  # type: ignore[arg-type]
+    dim = getattr(attention, "head_dim", None) or int(trunk.embed_dim) // heads
     return heads, int(dim)
 
 
 def _checked_blocks(blocks: Collection[int] | None, depth: int) -> tuple[int, ...]:
     chosen = tuple(range(depth // 2, depth)) if blocks is None else tuple(sorted(set(blocks)))
     if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
-        raise ValueError(f"blocks={list(chosen)} do not fit a backbone of {depth} blocks; give indices from 0 to {depth - 1}.")
+        raise ValueError(
+            f"blocks={list(chosen)} do not fit a backbone of {depth} blocks; give indices from 0 to {depth - 1}."
+        )
     return chosen
 
 
-def _checked_importance(importance: Importance, trunk: nn.Module, num_prefix: int, policy: PrefixPolicy) -> Importance:
+def _checked_importance(importance: Importance, trunk: Any, num_prefix: int, policy: PrefixPolicy) -> Importance:
     has_class_token = num_prefix > 0 and getattr(trunk, "cls_token", None) is not None
     if importance == "class_token" and not has_class_token:
         raise ValueError(

@@ -113,7 +113,10 @@ class FPTConfig:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary of all fields."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return values | {"blocks": None if self.blocks is None else list(self.blocks), "backbone_kwargs": dict(self.backbone_kwargs)}
+        return values | {
+            "blocks": None if self.blocks is None else list(self.blocks),
+            "backbone_kwargs": dict(self.backbone_kwargs),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FPTConfig:

@@ -70,7 +70,9 @@ class FPTClassifier(nn.Module):
 
     backbone_id: Tensor
 
-    def __init__(self, config: FPTConfig | Mapping[str, Any], backbone_state: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, config: FPTConfig | Mapping[str, Any], backbone_state: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.config = config if isinstance(config, FPTConfig) else FPTConfig.from_dict(config)
         self.backbone = frozen_backbone(self.config, backbone_state)
@@ -85,7 +87,13 @@ class FPTClassifier(nn.Module):
         fusion = _FUSIONS[self.config.method]
         self.fusion = fusion(blocks, self.config.num_prompts, width, side_dim, heads, self.config.dropout)
         self.side = SideViT(
-            self.side_size, self.backbone.patch_size, side_dim, blocks, heads, self.config.num_classes, self.backbone.norm_eps
+            self.side_size,
+            self.backbone.patch_size,
+            side_dim,
+            blocks,
+            heads,
+            self.config.num_classes,
+            self.backbone.norm_eps,
         )
         self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
         self.register_load_state_dict_pre_hook(_refuse_another_backbone)
@@ -106,7 +114,7 @@ class FPTClassifier(nn.Module):
         if features is None:
             features = self.backbone(image).features
         else:
-            self._check_features(image, features)
+            features = self._checked_features(image, features)
         if image.shape[-1] == self.backbone.image_size:
             image = self.reduce_image(image)
         prompts: Tensor = self.fusion(features)
@@ -122,14 +130,21 @@ class FPTClassifier(nn.Module):
         frozen = sum(p.numel() for p in self.backbone.parameters())
         return sum(p.numel() for p in self.parameters()) - frozen, frozen
 
-    def _check_features(self, image: Tensor, features: CachedFeatures) -> None:
+    def _checked_features(self, image: Tensor, features: CachedFeatures) -> CachedFeatures:
         shape = tuple((features.codes if isinstance(features, QuantizedFeatures) else features).shape)
         blocks, two, heads, _, dim = self.backbone.feature_shape
-        if len(shape) != 6 or shape[0] != image.shape[0] or (shape[1], shape[2], shape[3], shape[5]) != (blocks, two, heads, dim):
+        if (
+            len(shape) != 6
+            or shape[0] != image.shape[0]
+            or (shape[1], shape[2], shape[3], shape[5]) != (blocks, two, heads, dim)
+        ):
             raise ValueError(
                 f"features of shape {shape} do not belong to {image.shape[0]} images and this network, which reads "
                 f"({image.shape[0]}, {blocks}, 2, {heads}, tokens, {dim}); make them with this network's FeatureSpec."
             )
+        if isinstance(features, QuantizedFeatures):  # engines move tensors to the device, but not tuples of them
+            return QuantizedFeatures(*(part.to(image.device, non_blocking=True) for part in features))
+        return features
 
     def __prepare_scriptable__(self) -> nn.Module:
         """``torch.jit.script`` gets the traced network: the tap of the backbone is Python and cannot be compiled."""
@@ -151,12 +166,15 @@ class _Scriptable(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image)
+        logits: Tensor = self.network(image)
+        return logits
 
 
 def _all_blocks(config: FPTConfig) -> tuple[int, ...]:
     with torch.device("meta"):
-        depth = FrozenViT(config.backbone, None, config.image_size, None, "global", 1.0, create_kwargs=config.backbone_kwargs).depth
+        depth = FrozenViT(
+            config.backbone, None, config.image_size, None, "global", 1.0, create_kwargs=config.backbone_kwargs
+        ).depth
     return tuple(range(depth))
 
 

@@ -44,7 +44,9 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 class _Fusion(nn.Module):
     """Shared by both methods: prompts in, prompts out, their attention between."""
 
-    def __init__(self, num_blocks: int, num_prompts: int, prompt_dim: int, embed_dim: int, side_dim: int, num_heads: int) -> None:
+    def __init__(
+        self, num_blocks: int, num_prompts: int, prompt_dim: int, embed_dim: int, side_dim: int, num_heads: int
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.prompts = nn.Parameter(torch.randn(num_blocks, num_prompts, prompt_dim) * 1e-6)
@@ -52,7 +54,9 @@ class _Fusion(nn.Module):
 
     def attend(self, queries: Tensor, features: CachedFeatures) -> Tensor:
         """Queries (L, P, C) on features of B images -> (B, L, P, C)."""
-        stored, scales = (features.codes, features.scales) if isinstance(features, QuantizedFeatures) else (features, None)
+        stored, scales = (
+            (features.codes, features.scales) if isinstance(features, QuantizedFeatures) else (features, None)
+        )
         batch, blocks = stored.shape[:2]
         q = queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (L, P, H, D) -> (L, H, P, D)
         q = q.expand(batch, *q.shape)
@@ -82,7 +86,9 @@ class FPTPlusFusion(_Fusion):
         dropout: probability of dropping an element of the fused prompts.
     """
 
-    def __init__(self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float
+    ) -> None:
         super().__init__(num_blocks, num_prompts, embed_dim, embed_dim, side_dim, num_heads)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
         self.dropout = nn.Dropout(dropout)
@@ -90,7 +96,8 @@ class FPTPlusFusion(_Fusion):
     def forward(self, features: CachedFeatures) -> Tensor:
         """Features (B, L, 2, H, M, D) -> fused prompts (B, L, P, S)."""
         attended = self.attend(self.norm(self.prompts), features)
-        return self.dropout(self.project(attended + self.prompts))
+        fused: Tensor = self.dropout(self.project(attended + self.prompts))
+        return fused
 
 
 class FPTFusion(_Fusion):
@@ -99,7 +106,9 @@ class FPTFusion(_Fusion):
     Arguments as of :class:`FPTPlusFusion`.
     """
 
-    def __init__(self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float
+    ) -> None:
         super().__init__(num_blocks, num_prompts, side_dim, embed_dim, side_dim, num_heads)
         self.query = nn.Linear(side_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
@@ -107,4 +116,5 @@ class FPTFusion(_Fusion):
     def forward(self, features: CachedFeatures) -> Tensor:
         """Features (B, L, 2, H, M, D) -> fused prompts (B, L, P, S)."""
         attended = self.attend(self.query(self.prompts), features)
-        return self.dropout(self.project(attended) + self.prompts)
+        fused: Tensor = self.dropout(self.project(attended) + self.prompts)
+        return fused

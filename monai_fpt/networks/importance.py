@@ -14,7 +14,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Importance", "PrefixPolicy", "attend_and_weigh", "gather_tokens", "num_kept_tokens", "select_tokens", "weigh"]
+__all__ = [
+    "Importance",
+    "PrefixPolicy",
+    "attend_and_weigh",
+    "gather_tokens",
+    "num_kept_tokens",
+    "select_tokens",
+    "weigh",
+]
 
 Importance = Literal["global", "class_token"]
 PrefixPolicy = Literal["compete", "keep", "drop"]

@@ -7,6 +7,8 @@ only CLS goes to the head. Here prompts are keys and values only, and the last b
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,26 @@ from torch import Tensor, nn
 from monai_fpt.networks.positions import resample_positions
 
 __all__ = ["SideBlock", "SideViT"]
+
+
+class _Attention(nn.Module):
+    """Self-attention whose prompts are keys and values but never queries."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, prompts: Tensor, num_rows: int) -> Tensor:
+        """(B, N, S) tokens and (B, P, S) prompts -> the first ``num_rows`` rows, (B, num_rows, S)."""
+        weight, bias, dim = self.qkv.weight, self.qkv.bias, tokens.shape[-1]
+        q = F.linear(tokens[:, :num_rows], weight[:dim], bias[:dim])
+        k, v = F.linear(torch.cat([tokens, prompts], dim=1), weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, rows, S / H)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        return projected
 
 
 class SideBlock(nn.Module):
@@ -27,28 +49,16 @@ class SideBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, norm_eps: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(dim, 3 * dim), "proj": nn.Linear(dim, dim)})
+        self.attn = _Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
+        self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(dim, 4 * dim), act=nn.GELU(), fc2=nn.Linear(4 * dim, dim)))
 
     def forward(self, tokens: Tensor, prompts: Tensor, num_rows: int) -> Tensor:
         """The first ``num_rows`` output rows of (B, N, S) tokens that attend to themselves and to (B, P, S) prompts."""
-        rows = tokens[:, :num_rows]
-        rows = rows + self._attend(self.norm1(tokens), self.norm1(prompts), num_rows)
-        hidden = F.gelu(self.mlp["fc1"](self.norm2(rows)))
-        return rows + self.mlp["fc2"](hidden)
-
-    def _attend(self, tokens: Tensor, prompts: Tensor, num_rows: int) -> Tensor:
-        weight, bias = self.attn["qkv"].weight, self.attn["qkv"].bias
-        dim = tokens.shape[-1]
-        q = F.linear(tokens[:, :num_rows], weight[:dim], bias[:dim])
-        k, v = F.linear(torch.cat([tokens, prompts], dim=1), weight[dim:], bias[dim:]).chunk(2, dim=-1)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, rows, S / H)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        projected: Tensor = self.attn["proj"](attended.transpose(1, 2).flatten(2))
-        return projected
+        rows: Tensor = tokens[:, :num_rows]
+        rows = rows + self.attn(self.norm1(tokens), self.norm1(prompts), num_rows)
+        return rows + self.mlp(self.norm2(rows))
 
 
 class SideViT(nn.Module):
@@ -65,7 +75,14 @@ class SideViT(nn.Module):
     """
 
     def __init__(
-        self, image_size: int, patch_size: int, dim: int, num_blocks: int, num_heads: int, num_classes: int, norm_eps: float
+        self,
+        image_size: int,
+        patch_size: int,
+        dim: int,
+        num_blocks: int,
+        num_heads: int,
+        num_classes: int,
+        norm_eps: float,
     ) -> None:
         super().__init__()
         self.grid = (image_size // patch_size, image_size // patch_size)

@@ -4,6 +4,7 @@ augmentation."""
 from __future__ import annotations
 
 from monai_fpt.transforms.array import FPTNormalize, FPTResize, RandFPTSideAugment
+from monai_fpt.transforms.describe import fpt_describe
 from monai_fpt.transforms.dictionary import (
     FPTNormalizeD,
     FPTNormalized,
@@ -29,4 +30,5 @@ __all__ = [
     "RandFPTSideAugmentD",
     "RandFPTSideAugmentDict",
     "RandFPTSideAugmentd",
+    "fpt_describe",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["TASKS", "as_float_matrix", "as_one_hot", "checked_inputs", "checked_labels", "checked_task"]
+__all__ = ["TASKS", "as_array", "as_float_matrix", "as_one_hot", "checked_inputs", "checked_labels", "checked_task"]
 
 TASKS = ("multiclass", "multilabel")
 SUM_TOLERANCE = 1e-3

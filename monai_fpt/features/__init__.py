@@ -1,0 +1,31 @@
+"""Compute once, read many times: the cache of what the frozen backbone saw. Knows networks, numpy and torch only."""
+
+from __future__ import annotations
+
+from monai_fpt.features.card import FPTModelCard
+from monai_fpt.features.codec import StoredImage, quantize
+from monai_fpt.features.dataset import FeatureDataset, MissingFeaturesError
+from monai_fpt.features.extract import DiskSpaceError, ExtractionReport, UnreadableImagesError, extract
+from monai_fpt.features.prepare import ensure_features
+from monai_fpt.features.spec import FeatureSpec, FeatureSpecMismatchError, random_features
+from monai_fpt.features.store import CorruptCacheError, FeatureEntry, FeatureStore, FeatureWriter
+
+__all__ = [
+    "CorruptCacheError",
+    "DiskSpaceError",
+    "ExtractionReport",
+    "FPTModelCard",
+    "FeatureDataset",
+    "FeatureEntry",
+    "FeatureSpec",
+    "FeatureSpecMismatchError",
+    "FeatureStore",
+    "FeatureWriter",
+    "MissingFeaturesError",
+    "StoredImage",
+    "UnreadableImagesError",
+    "ensure_features",
+    "extract",
+    "quantize",
+    "random_features",
+]

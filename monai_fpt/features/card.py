@@ -1,0 +1,89 @@
+"""FPTModelCard: what must stand beside trained weights so that another process can use them. Written as ``model.json`` beside ``model.pt``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_fpt.features.spec import FeatureSpec
+from monai_fpt.networks import FPTConfig
+
+__all__ = ["FPTModelCard"]
+
+_FORMAT = "monai_fpt model"
+
+
+@dataclasses.dataclass(frozen=True)
+class FPTModelCard:
+    """The facts of a trained model.
+
+    Attributes:
+        network: the network's configuration.
+        features: the specification of its features, with normalisation and preprocessing; None for a network that was not trained yet.
+        classes: class names in the order of the logits.
+        task: ``"multiclass"`` or ``"multilabel"``.
+        data_digest: of the data list it was trained on.
+    """
+
+    network: FPTConfig
+    features: FeatureSpec | None = None
+    classes: tuple[str, ...] = ()
+    task: str = "multiclass"
+    data_digest: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        content = {
+            "format": _FORMAT,
+            "network": self.network.to_dict(),
+            "features": None if self.features is None else self.features.to_dict(),
+            "classes": list(self.classes),
+            "task": self.task,
+            "data_digest": self.data_digest,
+        }
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        os.replace(beside, target)
+
+    @classmethod
+    def load(cls, path: str | Path, missing_ok: bool = False) -> FPTModelCard:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            path: the file.
+            missing_ok: without a file give the paper's network with two unnamed classes, which can be checked and exported but not asked.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a model card.
+        """
+        path = Path(path)
+        if missing_ok and not path.exists():
+            return cls(FPTConfig(num_classes=2), classes=("class_0", "class_1"))
+        if not path.exists():
+            raise FileNotFoundError(f'There is no trained model in "{path.parent}" (no {path.name}); train one first, or give its run_dir.')
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != _FORMAT:
+                raise ValueError("another format")
+            features = content.pop("features")
+            return cls(
+                network=FPTConfig.from_dict(content.pop("network")),
+                features=None if features is None else FeatureSpec.from_dict(features),
+                classes=tuple(content.pop("classes")),
+                **content,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'"{path}" is no description of a trained model ({error}); train again, or restore the file.') from error
+
+    def normalization(self, backbone_mean: Sequence[float], backbone_std: Sequence[float]) -> dict[str, Any]:
+        """``mean`` and ``std`` the network was trained with; the backbone's own for an untrained one."""
+        if self.features is None:
+            return {"mean": tuple(backbone_mean), "std": tuple(backbone_std)}
+        return {"mean": self.features.mean, "std": self.features.std}

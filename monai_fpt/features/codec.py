@@ -1,0 +1,120 @@
+"""One image's record as bytes: features, scales, token indices and thumbnail, each at a fixed offset, so that records have one length.
+
+float16 is the default: the keys and values of ViTs fit its range, and its error is an eighth of bfloat16's; a number beyond the range is an error,
+never an infinity. int8 keeps one scale per channel (image, block, head, channel), which folds exactly into queries and outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from monai_fpt.features.spec import FeatureSpec
+from monai_fpt.networks import CachedFeatures, QuantizedFeatures
+
+__all__ = ["RecordLayout", "StoredImage", "quantize"]
+
+_TORCH = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
+_ALIGNMENT = 64
+
+
+class StoredImage(NamedTuple):
+    """What the cache holds of one image.
+
+    Attributes:
+        features: (L, 2, H, M, D) in the stored precision, or :class:`QuantizedFeatures` of one image.
+        indices: (L, H, M) int64, the tokens kept.
+        thumbnail: (3, T, T) uint8, the un-normalised image as the backbone saw it.
+    """
+
+    features: CachedFeatures
+    indices: Tensor
+    thumbnail: Tensor
+
+
+def quantize(features: Tensor) -> QuantizedFeatures:
+    """Features (..., M, D) -> int8 codes of the same shape and scales (..., D), symmetric per channel."""
+    scales = features.abs().amax(dim=-2).float() / 127
+    safe = torch.where(scales > 0, scales, torch.ones_like(scales))
+    codes = (features.float() / safe.unsqueeze(-2)).round().clamp(-127, 127).to(torch.int8)
+    return QuantizedFeatures(codes, scales)
+
+
+class RecordLayout:
+    """Where the parts of a record lie, and how they become tensors and bytes.
+
+    Args:
+        spec: what the features are.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        blocks, two, heads, tokens, dim = spec.feature_shape
+        index_dtype = torch.uint16 if spec.num_all_tokens <= 2**16 else torch.int32
+        parts: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {"features": (_TORCH[spec.dtype], spec.feature_shape)}
+        if spec.dtype == "int8":
+            parts["scales"] = (torch.float32, (blocks, two, heads, dim))
+        parts["indices"] = (index_dtype, (blocks, heads, tokens))
+        parts["thumbnail"] = (torch.uint8, (3, spec.thumbnail_size, spec.thumbnail_size))
+        self.parts: Mapping[str, tuple[torch.dtype, tuple[int, ...]]] = parts
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for name, (dtype, shape) in parts.items():
+            self.offsets[name] = end
+            end += math.ceil(dtype.itemsize * math.prod(shape) / _ALIGNMENT) * _ALIGNMENT
+        self.num_bytes = end
+        self.dtype = spec.dtype
+
+    def encode(self, features: Tensor, indices: Tensor, thumbnail: Tensor) -> bytes:
+        """One image's tensors -> bytes.
+
+        Args:
+            features: (L, 2, H, M, D) floating point.
+            indices: (L, H, M).
+            thumbnail: (3, T, T) uint8.
+
+        Raises:
+            ValueError: shapes that do not fit, numbers that are not finite or beyond float16.
+        """
+        if not bool(torch.isfinite(features).all()):
+            raise ValueError(
+                "the backbone gave numbers that are not finite; use compute_dtype float32 and check the image"
+            )
+        values: dict[str, Tensor] = {"indices": indices, "thumbnail": thumbnail}
+        if self.dtype == "int8":
+            values["features"], values["scales"] = quantize(features)
+        else:
+            values["features"] = features.to(self.parts["features"][0])
+            if not bool(torch.isfinite(values["features"]).all()):
+                raise ValueError(
+                    f"a feature of {features.abs().max().item():.3g} is beyond the range of float16 (65504); "
+                    f'use feature_dtype "float32" or "int8"'
+                )
+        record = bytearray(self.num_bytes)
+        for name, (dtype, shape) in self.parts.items():
+            if tuple(values[name].shape) != shape:
+                raise ValueError(
+                    f"{name} of shape {tuple(values[name].shape)} do not fit the cache, which holds {shape}"
+                )
+            raw = values[name].detach().cpu().to(dtype).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            record[self.offsets[name] : self.offsets[name] + len(raw)] = raw
+        return bytes(record)
+
+    def decode(self, buffer: Any, start: int) -> StoredImage:
+        """The record at byte ``start`` of a writable buffer, as tensors that share its memory (indices are converted)."""
+        tensors = {
+            name: torch.frombuffer(
+                buffer,
+                dtype=dtype,
+                count=math.prod(shape),
+                offset=start + self.offsets[name],
+            ).view(shape)
+            for name, (dtype, shape) in self.parts.items()
+        }
+        features: CachedFeatures = tensors["features"]
+        if "scales" in tensors:
+            features = QuantizedFeatures(tensors["features"], tensors["scales"])
+        return StoredImage(features, tensors["indices"].to(torch.int64), tensors["thumbnail"])

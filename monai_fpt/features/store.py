@@ -1,0 +1,366 @@
+"""FeatureStore: the files on disk.
+
+    cache_dir/
+      spec.json             what the features are, and its fingerprint
+      parts/00000.bin       records of one length, one behind the other; memory-mapped for reading
+      parts/00000.jsonl     the journal: one line per finished record, with checksums
+
+Decisions:
+
+- An image is in the cache if and only if its journal line is whole. Records are written and synced first, lines after, so a kill at any moment
+  loses at most the batch in flight, and what a kill leaves behind (a torn last line, bytes beyond the last record) is recognised and ignored.
+- Every writer makes its own part, so that torchrun ranks or two users fill one cache without locks.
+- Entries are keyed by the data list's own key and the sha256 of the file's content; ``1-1.dcm`` of two patients are two entries, and a changed file
+  is another entry. Size and modification time only spare the hash when nothing changed.
+- Raw records under a memory map, because they can be appended durably and read without parsing (docs/benchmarks.md has the comparison
+  with safetensors, LMDB and Zarr).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import mmap
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from monai_fpt.features._lock import try_lock
+from monai_fpt.features.codec import RecordLayout, StoredImage
+from monai_fpt.features.spec import FeatureSpec
+
+__all__ = ["CorruptCacheError", "FeatureEntry", "FeatureStore", "FeatureWriter", "file_sha256"]
+
+_FORMAT = "monai_fpt features"
+
+
+class CorruptCacheError(RuntimeError):
+    """Files of a cache are damaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureEntry:
+    """One finished image.
+
+    Attributes:
+        key: the data list's key, a relative path.
+        sha256: of the image file's content.
+        size, mtime_ns: of the image file when it was read.
+        crc32: of the record.
+        part, row: where the record lies.
+    """
+
+    key: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    crc32: int
+    part: str
+    row: int
+
+    def to_line(self) -> str:
+        body = {k: v for k, v in dataclasses.asdict(self).items() if k != "part"}
+        text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+        return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+    @classmethod
+    def from_line(cls, line: str, part: str) -> FeatureEntry:
+        checksum, _, text = line.partition(" ")
+        if checksum != f"{zlib.crc32(text.encode()):08x}":
+            raise ValueError("checksum")
+        return cls(part=part, **json.loads(text))
+
+
+def file_sha256(path: str | Path) -> str:
+    """sha256 (hex) of a file's content."""
+    with open(path, "rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read()).hexdigest()
+        )
+
+
+class FeatureStore:
+    """A cache of features on disk, for one FeatureSpec.
+
+    Args:
+        path: the folder; made when the first image is written.
+        spec: what the features must be; None takes the cache's own (the folder must exist then).
+
+    Raises:
+        FeatureSpecMismatchError: the folder holds features of another specification.
+        FileNotFoundError: no cache there, and no spec to start one.
+        CorruptCacheError: a damaged spec.json or journal.
+    """
+
+    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
+        self.path = Path(path).expanduser().absolute()
+        found = self._read_spec()
+        if found is None and spec is None:
+            raise FileNotFoundError(
+                f'There is no feature cache in "{self.path}"; extract the features first, or check the path.'
+            )
+        if found is not None and spec is not None:
+            spec.require_equal(found, f'in "{self.path}"')
+        resolved = spec or found
+        assert resolved is not None
+        self.spec = resolved
+        self.layout = RecordLayout(resolved)
+        self._maps: dict[str, mmap.mmap] = {}
+        self._index: dict[str, dict[str, FeatureEntry]] = {}
+        self.reload()
+
+    def __len__(self) -> int:
+        return sum(len(versions) for versions in self._index.values())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._index
+
+    def __iter__(self) -> Iterator[FeatureEntry]:
+        return (entry for versions in self._index.values() for entry in versions.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_maps": {}}  # memory maps are opened anew in each process
+
+    def keys(self) -> list[str]:
+        """The keys of all images in the cache, in the order they were finished."""
+        return list(self._index)
+
+    def reload(self) -> None:
+        """Read the journals again, for what other processes have finished since."""
+        self._index = {}
+        for journal in self._journals():
+            entries, problems, _ = _read_journal(journal)
+            if problems:
+                raise CorruptCacheError(
+                    f'The feature cache "{self.path}" is damaged: {problems[0]}. Run "monai-fpt cache verify" for all findings, delete '
+                    f"parts/{journal.stem}.* and extract again; the other parts stay."
+                )
+            for entry in entries:
+                self._remember(entry)
+
+    def find(self, item: Mapping[str, Any]) -> FeatureEntry | None:
+        """The entry of a data list item, or None if the image is not in the cache in its present content.
+
+        Args:
+            item: ``"key"``, and ``"image"``, the path of the file. A file that is gone (training does not need it) matches by key.
+        """
+        versions = self._index.get(str(item["key"]))
+        if not versions:
+            return None
+        newest_first = list(reversed(versions.values()))
+        try:
+            stat = os.stat(item["image"])
+        except (OSError, KeyError):
+            return newest_first[0]
+        for entry in newest_first:
+            if (entry.size, entry.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+                return entry
+        return versions.get(file_sha256(item["image"]))
+
+    def read(self, entry: FeatureEntry) -> StoredImage:
+        """One image's tensors; they share memory with the file and must not be written to.
+
+        Raises:
+            CorruptCacheError: the record is not there.
+        """
+        start = entry.row * self.layout.num_bytes
+        return self.layout.decode(self._map(entry.part, start + self.layout.num_bytes), start)
+
+    def writer(self) -> FeatureWriter:
+        """A new part to append to; use it as a context manager."""
+        self._write_spec()
+        self._repair_torn_journals()
+        return FeatureWriter(self)
+
+    def verify(self) -> list[str]:
+        """Read everything and compare checksums.
+
+        Returns:
+            one sentence per finding; empty if the cache is whole.
+        """
+        problems: list[str] = []
+        for journal in self._journals():
+            entries, found, torn = _read_journal(journal)
+            problems += found
+            if torn:
+                problems.append(
+                    f"parts/{journal.name} ends in an unfinished line, as a killed extraction leaves it; the image is extracted again"
+                )
+            for entry in entries:
+                try:
+                    start = entry.row * self.layout.num_bytes
+                    buffer = self._map(entry.part, start + self.layout.num_bytes)
+                    intact = zlib.crc32(memoryview(buffer)[start : start + self.layout.num_bytes]) == entry.crc32
+                except CorruptCacheError as error:
+                    problems.append(str(error))
+                    continue
+                if not intact:
+                    problems.append(
+                        f'the record of "{entry.key}" (row {entry.row} of parts/{entry.part}.bin) does not match its checksum'
+                    )
+        return problems
+
+    def _repair_torn_journals(self) -> None:
+        """Cut unfinished last lines of writers that are gone."""
+        for journal in self._journals():
+            whole = journal.read_bytes().rfind(b"\n") + 1
+            if whole == journal.stat().st_size:
+                continue
+            with open(journal.with_suffix(".bin"), "rb") as data:
+                if try_lock(data):  # a living writer holds it
+                    os.truncate(journal, whole)
+
+    def _remember(self, entry: FeatureEntry) -> None:
+        versions = self._index.setdefault(entry.key, {})
+        versions.pop(entry.sha256, None)
+        versions[entry.sha256] = entry
+
+    def _journals(self) -> list[Path]:
+        return sorted((self.path / "parts").glob("*.jsonl"))
+
+    def _map(self, part: str, size: int) -> mmap.mmap:
+        if part not in self._maps or len(self._maps[part]) < size:
+            path = self.path / "parts" / f"{part}.bin"
+            try:
+                with open(path, "rb") as file:
+                    self._maps[part] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            except (OSError, ValueError) as error:
+                raise CorruptCacheError(
+                    f'parts/{part}.bin of the feature cache "{self.path}" is missing or empty'
+                ) from error
+            if len(self._maps[part]) < size:
+                raise CorruptCacheError(
+                    f'parts/{part}.bin of the feature cache "{self.path}" is shorter than its journal says'
+                )
+        return self._maps[part]
+
+    def _read_spec(self) -> FeatureSpec | None:
+        try:
+            text = (self.path / "spec.json").read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            content = json.loads(text)
+            spec = FeatureSpec.from_dict(content["spec"])
+            whole = content["format"] == _FORMAT and content["fingerprint"] == spec.fingerprint
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptCacheError(
+                f'"{self.path / "spec.json"}" is no specification of a feature cache ({error}); extract anew elsewhere.'
+            ) from error
+        if not whole:
+            raise CorruptCacheError(
+                f'"{self.path / "spec.json"}" does not match its own fingerprint; it was edited or damaged, extract anew elsewhere.'
+            )
+        return spec
+
+    def _write_spec(self) -> None:
+        (self.path / "parts").mkdir(parents=True, exist_ok=True)
+        target = self.path / "spec.json"
+        if target.exists():
+            return
+        content = {"format": _FORMAT, "fingerprint": self.spec.fingerprint, "spec": self.spec.to_dict()}
+        beside = target.with_name(f".spec.{os.getpid()}.tmp")
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        os.replace(beside, target)
+
+
+class FeatureWriter:
+    """Appends finished images to a part of its own. Made by :meth:`FeatureStore.writer`."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._pending: list[tuple[dict[str, Any], bytes]] = []
+        self.part, self._data = self._new_part(store.path / "parts")
+        try_lock(self._data)
+        self._journal = open(store.path / "parts" / f"{self.part}.jsonl", "xb", buffering=0)  # noqa: SIM115
+        self._rows = 0
+
+    def add(
+        self, key: str, sha256: str, size: int, mtime_ns: int, features: Tensor, indices: Tensor, thumbnail: Tensor
+    ) -> None:
+        """Take one finished image; it is durable after the next :meth:`flush`.
+
+        Raises:
+            ValueError: features that cannot be stored; the image is not taken.
+        """
+        record = self._store.layout.encode(features, indices, thumbnail)
+        self._pending.append(({"key": key, "sha256": sha256, "size": size, "mtime_ns": mtime_ns}, record))
+
+    def flush(self) -> None:
+        """Write and sync records, then their journal lines.
+
+        Raises:
+            OSError: the disk is full or fails; what was finished before stays whole.
+        """
+        data_end, journal_end = self._data.tell(), self._journal.tell()
+        entries = [
+            FeatureEntry(**facts, crc32=zlib.crc32(record), part=self.part, row=self._rows + i)
+            for i, (facts, record) in enumerate(self._pending)
+        ]
+        try:
+            for _, record in self._pending:
+                _write_all(self._data, record)
+            os.fsync(self._data.fileno())
+            _write_all(self._journal, "".join(entry.to_line() for entry in entries).encode())
+            os.fsync(self._journal.fileno())
+        except OSError:
+            os.truncate(self._journal.name, journal_end)
+            os.truncate(self._data.name, data_end)
+            raise
+        self._rows += len(entries)
+        self._pending.clear()
+        for entry in entries:
+            self._store._remember(entry)
+
+    def __enter__(self) -> FeatureWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not isinstance(error, OSError):
+                self.flush()
+        finally:
+            for file in (self._data, self._journal):
+                file.close()
+            if self._rows == 0:
+                for suffix in ("jsonl", "bin"):
+                    (self._store.path / "parts" / f"{self.part}.{suffix}").unlink(missing_ok=True)
+
+    @staticmethod
+    def _new_part(folder: Path) -> tuple[str, Any]:
+        number = len(list(folder.glob("*.bin")))
+        while True:
+            try:
+                return f"{number:05d}", open(folder / f"{number:05d}.bin", "xb", buffering=0)
+            except FileExistsError:
+                number += 1
+
+
+def _write_all(file: Any, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _read_journal(journal: Path) -> tuple[list[FeatureEntry], list[str], bool]:
+    """Entries, findings, and whether the last line is torn (legitimately, by a kill)."""
+    entries: list[FeatureEntry] = []
+    problems: list[str] = []
+    lines = journal.read_bytes().split(b"\n")
+    torn = lines.pop() != b""
+    for number, line in enumerate(lines, start=1):
+        try:
+            entries.append(FeatureEntry.from_line(line.decode(), journal.stem))
+        except (ValueError, TypeError):
+            problems.append(f"line {number} of parts/{journal.name} does not match its checksum")
+    return entries, problems, torn

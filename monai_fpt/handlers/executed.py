@@ -1,0 +1,67 @@
+"""The configuration that is being executed: bundle files merged with what the command line overrides.
+
+MONAI writes it only where its own ``--tracking`` is on, and a configuration cannot refer to itself as a whole. While an expression of a bundle is
+evaluated, its parser is on the call stack; that is where it is found.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from monai_fpt.handlers._files import replace_file_content
+from monai_fpt.handlers._ranks import process_rank
+from monai_fpt.handlers.checkpoint import MODEL_FILE
+from monai_fpt.handlers.run_dir import CARD_FILE
+
+__all__ = ["fpt_executed_config", "fpt_log_run", "fpt_tracked_params"]
+
+_PATHS = {"dataset_dir", "data_list", "run_dir", "cache_dir", "output_dir", "bundle_root", "backbone_weights"}
+
+
+def fpt_executed_config() -> dict[str, Any]:
+    """A copy of the raw configuration of the bundle whose expression is being evaluated; empty outside of one."""
+    frame = sys._getframe()
+    found: Any = None
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigParser):
+            found = owner
+        frame = frame.f_back  # type: ignore[assignment]
+    config = found.get() if found is not None else None
+    return copy.deepcopy(config) if isinstance(config, dict) else {}
+
+
+def fpt_tracked_params(config: dict[str, Any]) -> dict[str, Any]:
+    """The plain top-level values of a configuration, for the parameters of a run; of paths only the last part is told.
+
+    Args:
+        config: raw, as :func:`fpt_executed_config` gives it.
+    """
+    plain = {k: v for k, v in config.items() if v is None or isinstance(v, bool | int | float | str)}
+    plain = {k: v for k, v in plain.items() if not (isinstance(v, str) and v.startswith(("$", "@", "%")))}
+    return {k: Path(v).name if isinstance(v, str) and (k in _PATHS or Path(v).is_absolute()) else v for k, v in plain.items()}
+
+
+def fpt_log_run(tracker: Any, folder: str | Path, config: dict[str, Any]) -> None:
+    """Leave the executed configuration in the run's folder, and it and the model in the tracking store.
+
+    Args:
+        tracker: an ``FPTTracker``.
+        folder: gets ``config.json``; ``model.pt`` and ``model.json`` are sent from it where they are.
+        config: raw, as :func:`fpt_executed_config` gives it. The store gets it without the folders of the user's data.
+    """
+    if process_rank() != 0:
+        return
+    target = Path(folder) / "config.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_file_content(target, json.dumps(config, indent=1, default=str).encode())
+    tracker.log_dict(config | {k: v for k, v in fpt_tracked_params(config).items()}, "config.json")
+    for name in (MODEL_FILE, CARD_FILE):
+        if (Path(folder) / name).exists():
+            tracker.log_artifact(Path(folder) / name)

@@ -1,0 +1,120 @@
+"""The predictions of an evaluation as a table that a person can open.
+
+MONAI's ``ClassificationSaver`` writes no header and no class names and keeps one row per file name. This one writes
+``image,label,predicted`` and one probability column per class, one row per sample in the order of the data. The file
+appears whole when the evaluation is over, or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Events
+
+from monai_fpt.handlers._files import replace_file_content
+from monai_fpt.handlers._ranks import process_rank
+from monai_fpt.handlers._rows import PredictionRow, gathered_rows, rows_of
+from monai_fpt.metrics.inputs import checked_task
+
+__all__ = ["FPTPredictionSaver"]
+
+RESERVED = ("image", "label", "predicted")
+THRESHOLD = 0.5
+SEPARATOR = ";"
+
+
+class FPTPredictionSaver:
+    """Write a CSV file of predictions when an evaluator completes.
+
+    Columns: ``image`` (the sample's ``key``), ``label`` (only when any sample has one), ``predicted``, then the
+    probability of every class under its name. For multilabel, ``label`` and ``predicted`` are the names of the findings
+    joined by ``;``, predicted at 0.5.
+
+    Args:
+        path: the CSV file; its folder is made when missing.
+        classes: names of the K classes in the order of the probabilities.
+        task: ``"multiclass"`` or ``"multilabel"``.
+
+    Raises:
+        ValueError: class names repeat or equal one of the other columns.
+    """
+
+    def __init__(self, path: str | Path, classes: Sequence[str], task: str = "multiclass") -> None:
+        self.path = Path(path)
+        self.classes = [str(name) for name in classes]
+        self.task = checked_task(task)
+        clashing = sorted({name for name in self.classes if self.classes.count(name) > 1 or name in RESERVED})
+        if clashing:
+            raise ValueError(
+                f"the class names {', '.join(map(repr, clashing))} repeat or equal a column ({', '.join(RESERVED)}): "
+                "rename them, each is the head of a column."
+            )
+        self._rows: list[PredictionRow] = []
+
+    def attach(self, engine: Any) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+
+    def started(self, engine: Any) -> None:
+        """Forget the rows of an evaluation before."""
+        self._rows = []
+
+    def iteration_completed(self, engine: Any) -> None:
+        """Take the rows of a batch."""
+        self._rows.extend(rows_of(engine, type(self).__name__))
+
+    def completed(self, engine: Any) -> None:
+        """Write the file (rank 0).
+
+        Raises:
+            ValueError: a sample has no key, or does not fit the class names.
+            OSError: the file cannot be written.
+        """
+        rows = gathered_rows(self._rows)
+        if process_rank() == 0:
+            replace_file_content(self.path, self._table(rows).encode())
+
+    def _table(self, rows: list[PredictionRow]) -> str:
+        labelled = any(row.label is not None for row in rows)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", *(["label"] if labelled else []), "predicted", *self.classes])
+        for number, row in enumerate(rows):
+            self._check(number, row)
+            label = [self._names(row.label)] if labelled else []
+            writer.writerow([row.key, *label, self._decision(row), *(f"{p:.9g}" for p in row.probabilities)])
+        return text.getvalue()
+
+    def _check(self, number: int, row: PredictionRow) -> None:
+        if row.key is None:
+            raise ValueError(f"sample {number} has no 'key' to name its row by: let the data set give one.")
+        if len(row.probabilities) != len(self.classes):
+            raise ValueError(
+                f"{row.key} has {len(row.probabilities)} probabilities but there are {len(self.classes)} class names "
+                f"({', '.join(self.classes)}): give one name for each output of the network."
+            )
+        wrong = isinstance(row.label, int) and row.label >= len(self.classes)
+        if wrong or (isinstance(row.label, tuple) and len(row.label) != len(self.classes)):
+            raise ValueError(
+                f"{row.key} has the label {row.label}, which does not fit {len(self.classes)} class names."
+            )
+
+    def _decision(self, row: PredictionRow) -> str:
+        if self.task == "multilabel":
+            return self._names(tuple(int(p >= THRESHOLD) for p in row.probabilities))
+        return self.classes[max(range(len(self.classes)), key=row.probabilities.__getitem__)]
+
+    def _names(self, label: int | tuple[int, ...] | None) -> str:
+        """A label in words; an absent or negative one is unknown and empty."""
+        if label is None or (isinstance(label, int) and label < 0):
+            return ""
+        if isinstance(label, int) and self.task == "multiclass":
+            return self.classes[label]
+        marks = (label,) if isinstance(label, int) else label
+        return SEPARATOR.join(name for name, mark in zip(self.classes, marks, strict=True) if mark)

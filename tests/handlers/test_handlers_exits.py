@@ -1,0 +1,174 @@
+"""However a process ends, its run says how: real processes, real signals, one table."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from monai_fpt.handlers import FPTTracker
+from monai_fpt.handlers._exits import ExitWatch
+
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+from monai_fpt.handlers import FPTTracker
+folder, name = Path(sys.argv[1]), sys.argv[2]
+{before}
+tracker = FPTTracker(folder / "store", run_name=name)
+tracker.log_metrics({{"loss": 1.0}}, 1)
+(folder / name).touch()
+{after}
+"""
+
+WAIT = "time.sleep(120)"
+WRITE = "while True: tracker.log_metrics({'loss': 1.0}, 2)"
+WORKER = """
+child = os.fork()
+if child == 0:
+    time.sleep(120)
+os.kill(child, signal.SIGTERM)
+print(os.waitpid(child, 0)[1])
+tracker.close()
+"""
+IN_ENGINE = """
+import torch
+from monai.engines import SupervisedTrainer
+from monai.handlers import StatsHandler
+from monai_fpt.handlers import FPTTrackingHandler
+net = torch.nn.Linear(2, 2)
+trainer = SupervisedTrainer(
+    torch.device("cpu"), 1000, [{"image": torch.ones(4, 2), "label": torch.zeros(4, dtype=torch.long)}] * 20, net,
+    torch.optim.SGD(net.parameters(), lr=0.1), torch.nn.CrossEntropyLoss(),
+    train_handlers=[StatsHandler(output_transform=lambda o: None), FPTTrackingHandler(tracker)],
+)
+trainer.run()
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a process does after (or before) its first record, which signal it gets, and how that must end."""
+
+    name: str
+    after: str
+    status: str
+    code: int
+    sent: int | None = None
+    before: str = ""
+    error: str | None = None
+
+
+CASES = [
+    Case("closed", "tracker.close()", "FINISHED", 0),
+    Case("forgotten", "", "FAILED", 0),
+    Case("exception", "raise ValueError('no /data/x.png')", "FAILED", 1, error="ValueError: no <path>"),
+    Case("exit-0", "sys.exit(0)", "FAILED", 0),
+    Case("exit-3", "sys.exit(3)", "FAILED", 3),
+    Case("sigint", WAIT, "KILLED", -signal.SIGINT, signal.SIGINT),
+    Case("sigterm", WAIT, "KILLED", 143, signal.SIGTERM),
+    Case("sigterm-while-writing", WRITE, "KILLED", 143, signal.SIGTERM),
+    Case("sigint-while-writing", WRITE, "KILLED", -signal.SIGINT, signal.SIGINT),
+    Case("sigterm-in-engine", IN_ENGINE, "KILLED", 143, signal.SIGTERM),
+    Case("sigint-in-engine", IN_ENGINE, "KILLED", -signal.SIGINT, signal.SIGINT),
+    Case(
+        "sigterm-with-handler-before",
+        WAIT,
+        "KILLED",
+        7,
+        signal.SIGTERM,
+        before="signal.signal(signal.SIGTERM, lambda *_: os._exit(7))",
+    ),
+    Case("worker-terminated", WORKER, "FINISHED", 0),
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str | None]]:
+    """Exit code, status and error tag of every case; three processes at a time share the fresh store."""
+    folder = tmp_path_factory.mktemp("exits")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    codes: dict[str, int] = {}
+    for start in range(0, len(CASES), 3):
+        running = []
+        for case in CASES[start : start + 3]:
+            text = PROGRAM.format(before=case.before, after=case.after)
+            command = [sys.executable, "-c", text, str(folder), case.name]
+            running.append((case, subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)))
+        for case, process in running:
+            if case.sent is not None:
+                limit = time.monotonic() + 120
+                while not (folder / case.name).exists() and process.poll() is None and time.monotonic() < limit:
+                    time.sleep(0.05)
+                time.sleep(0.3)
+                process.send_signal(case.sent)
+            codes[case.name] = process.wait(timeout=120)
+    client = MlflowClient(f"sqlite:///{folder / 'store'}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
+    assert len(runs) == len(CASES)
+    return {r.info.run_name: (codes[r.info.run_name], r.info.status, r.data.tags.get("error")) for r in runs}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_status_tells_how_a_process_ended(case: Case, table: dict[str, tuple[int, str, str | None]]) -> None:
+    code, status, error = table[case.name]
+    assert (status, code) == (case.status, case.code)
+    assert case.error is None or error == case.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_two_processes_may_open_a_fresh_store_together(tmp_path: Path, attempt: int) -> None:
+    text = PROGRAM.format(before="", after="tracker.close()")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error::RuntimeWarning", "-c", text, str(tmp_path), name], env=environment
+        )
+        for name in ("one", "two")
+    ]
+    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'store'}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [("one", "FINISHED"), ("two", "FINISHED")]
+    assert [run.data.metrics for run in runs] == [{"loss": 1.0}, {"loss": 1.0}]
+
+
+def test_closing_puts_back_what_was_installed(tmp_path: Path) -> None:
+    hook, handler = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    watch = ExitWatch(lambda *_: None, lambda: False)
+    watch.install()
+    assert sys.excepthook is not hook and signal.getsignal(signal.SIGTERM) is not handler
+    watch.remove()
+    assert sys.excepthook is hook and signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_watches_end_in_any_order() -> None:
+    hook, handler, told = sys.excepthook, signal.getsignal(signal.SIGTERM), []
+    one = ExitWatch(lambda *_: told.append("one"), lambda: False)
+    two = ExitWatch(lambda *_: told.append("two"), lambda: False)
+    one.install()
+    two.install()
+    one.remove()
+    with pytest.raises(SystemExit, match="143"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    two.remove()
+    assert told == ["two"]
+    sys.excepthook = hook
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_building_a_tracker_watches_nothing(tmp_path: Path) -> None:
+    hook, handler = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    FPTTracker(tmp_path)
+    assert sys.excepthook is hook and signal.getsignal(signal.SIGTERM) is handler
