@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-import monai_fpt  # noqa: F401
+from monai_fpt.importing import load_authors_state
 from monai_fpt.networks import FPTClassifier, FPTConfig, convert_adapter_state
 
 TOLERANCE = {  # precision -> (values, gradients)
@@ -76,9 +76,7 @@ def compare(path: Path, precision: str) -> dict[str, float]:
         model = FPTClassifier(case_config(case), backbone_state=under(tensors, "frozen/"))
     finally:
         torch.set_default_dtype(torch.float32)
-    adapter = convert_adapter_state(under(tensors, "model/"))
-    model.load_state_dict(adapter | {"backbone_id": model.backbone_id})
-    model = model.to(dtype).eval()
+    model = load_authors_state(model, under(tensors, "model/")).to(dtype).eval()
     image, side = tensors["input/lpm"].to(dtype), tensors["input/side"].to(dtype)
 
     features, indices = model.backbone(image)

@@ -8,6 +8,8 @@ so in their metadata, hence ``EnsureChannelFirstd`` changes nothing.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,6 +22,10 @@ from monai.data import ImageReader
 from monai_fpt.data.image import is_image_file, load_medical_image
 
 __all__ = ["FPTImageReader"]
+
+# MONAI's LoadImage builds every reader it knows, and its GPU reader complains where nvImageCodec is not installed.
+warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 _FileOrFiles = Sequence["PathLike[str] | str"] | PathLike[str] | str
 

@@ -1,27 +1,29 @@
-"""Splitting into training, validation and test: by group, stratified, and the same everywhere.
+"""Splitting into training, validation and test: by group, stratified and seeded, by scikit-learn.
 
 What is divided are **groups** (patients; an image without one is a group of its own), so no patient is on both sides.
 Decisions:
 
-* Iterative stratification: the rarest class is dealt out first, its largest groups first, each to the section that
-  lacks most of that class. It serves exclusive classes, several labels and groups of unequal size with one rule.
-* First every section with a fraction gets one group of every class, training before test before validation, so that a
-  rare class is represented everywhere; a class with fewer groups than sections is an error.
-* The order is drawn by hashing seed and group name. It depends neither on the order of the files nor on the version
-  of a random generator or of scikit-learn (whose grouped splitter knows neither several labels nor fractions other
-  than 1/n).
+* Images with groups go through ``StratifiedGroupKFold``, of whose folds as many are taken as make up the fraction;
+  without groups ``train_test_split`` stratifies to the image.
+* Several labels of an image are stratified by their combination; combinations that are too rare to divide are pooled.
+* Keys are sorted first, so the split does not depend on the order of files. It may depend on the version of
+  scikit-learn: a training saves its split and a resumed or later evaluated one reads that.
+* A class that is missing in a section is an error, never a silent gap.
 """
 
 from __future__ import annotations
 
-import hashlib
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
+
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from monai_fpt.data.datalist import SECTIONS
 
 __all__ = ["check_fractions", "deal_sections", "section_of_name"]
 
-_PRESENCE_ORDER = ("training", "test", "validation")
+_MOST_FOLDS = 20
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> dict[str, float]:
@@ -70,53 +72,91 @@ def deal_sections(
         >>> [list(sections.values()).count(name) for name in ("training", "validation", "test")]
         [6, 2, 2]
     """
-    members: dict[str, list[str]] = {}
-    for key in sorted(labels):
-        name = f"group:{groups[key]}" if key in groups else f"image:{key}"
-        members.setdefault(name, []).append(key)
-    rest_class = len(classes)  # images without any label are a class of their own for balancing
-    content = {name: _count_classes([labels[key] for key in keys], rest_class) for name, keys in members.items()}
-    order = sorted(members, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    active = [name for name in _PRESENCE_ORDER if fractions.get(name, 0) > 0]
-    holders = {index: [name for name in order if index in content[name]] for index in range(rest_class + 1)}
+    keys = sorted(labels)
+    group_of = {key: f"group:{groups[key]}" if key in groups else f"image:{key}" for key in keys}
+    active = [name for name in SECTIONS if fractions.get(name, 0) > 0]
     for index, class_name in enumerate(classes):
-        if len(holders[index]) < len(active):
+        holders = {group_of[key] for key in keys if index in labels[key]}
+        if len(holders) < len(active):
             raise ValueError(
-                f"split: class {class_name!r} has {len(holders[index])} separate group(s) or image(s), fewer than the "
+                f"split: class {class_name!r} has {len(holders)} separate group(s) or image(s), fewer than the "
                 f"{len(active)} sections {', '.join(active)}; add images, set a fraction to 0, or give a split column."
             )
-    totals = {index: sum(content[name][index] for name in holders[index]) for index in holders}
-    need = {(section, index): fractions[section] * totals[index] for section in active for index in holders}
-    room = {section: fractions[section] * len(labels) for section in active}
-    dealt: dict[str, str] = {}
-
-    def deal(name: str, section: str) -> None:
-        dealt[name] = section
-        room[section] -= len(members[name])
-        for index, count in content[name].items():
-            need[section, index] -= count
-
-    by_rarity = sorted(range(len(classes)), key=lambda index: (len(holders[index]), index))
-    for index in by_rarity:
-        present = {dealt[name] for name in holders[index] if name in dealt}
+    dealt = dict.fromkeys(keys, "training")
+    rest, share = keys, 1.0
+    for section in ("test", "validation"):
+        fraction = fractions.get(section, 0)
+        if fraction > 0:
+            taken = _take(rest, labels, group_of, fraction / share, seed)
+            dealt.update(dict.fromkeys(taken, section))
+            rest = [key for key in rest if key not in taken]
+            share -= fraction
+    for index, class_name in enumerate(classes):
         for section in active:
-            free = [name for name in holders[index] if name not in dealt]
-            if section not in present and free:
-                deal(min(free, key=lambda name: len(members[name])), section)
-    for index in [*by_rarity, rest_class]:
-        for name in sorted(holders[index], key=lambda name: -content[name][index]):
-            if name not in dealt:
-                deal(name, max(active, key=lambda section: (need[section, index], room[section])))
-    return {key: dealt[name] for name, keys in members.items() for key in keys}
+            _lend_rare_class(index, class_name, section, keys, labels, group_of, dealt)
+    return dealt
 
 
-def _count_classes(labels: Sequence[Sequence[int]], rest_class: int) -> dict[int, int]:
-    """Number of items of each class in one group."""
-    counts: dict[int, int] = {}
-    for indices in labels:
-        for index in indices or [rest_class]:
-            counts[index] = counts.get(index, 0) + 1
-    return counts
+def _lend_rare_class(
+    index: int,
+    class_name: str,
+    section: str,
+    keys: Sequence[str],
+    labels: Mapping[str, Sequence[int]],
+    group_of: Mapping[str, str],
+    dealt: dict[str, str],
+) -> None:
+    """Where a class is so rare that stratification left it out of a section, move its smallest group there."""
+    holders: dict[str, set[str]] = {}  # section -> groups of this class
+    for key in keys:
+        if index in labels[key]:
+            holders.setdefault(dealt[key], set()).add(group_of[key])
+    if section in holders:
+        return
+    richest = max(sorted(holders), key=lambda name: len(holders[name]))
+    if len(holders[richest]) < 2:
+        raise ValueError(
+            f"split: class {class_name!r} cannot get an image in {section}, its groups are too few; try another seed, add "
+            "images, or give a split column."
+        )
+    sizes = Counter(group_of[key] for key in keys)
+    moved = min(sorted(holders[richest]), key=lambda name: sizes[name])
+    dealt.update({key: section for key in keys if group_of[key] == moved})
+
+
+def _take(
+    keys: Sequence[str], labels: Mapping[str, Sequence[int]], group_of: Mapping[str, str], fraction: float, seed: int
+) -> set[str]:
+    """About this fraction of the items, whole groups, stratified."""
+    strata = _strata([tuple(sorted(labels[key])) for key in keys])
+    groups = [group_of[key] for key in keys]
+    if len(set(groups)) == len(groups):
+        least = len(set(strata))
+        count = min(max(round(fraction * len(keys)), least), len(keys) - least)
+        _, taken = train_test_split(list(keys), test_size=count, stratify=strata, random_state=seed)
+        return set(taken)
+    most = max(2, min(_MOST_FOLDS, len(set(groups))))
+    folds, wanted = min(
+        ((n, max(1, round(fraction * n))) for n in range(2, most + 1)),
+        key=lambda pair: (abs(pair[1] / pair[0] - fraction), pair[0]),
+    )
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        held_out = [test for _, test in splitter.split(keys, strata, groups)]
+    return {keys[i] for fold in held_out[:wanted] for i in fold}
+
+
+def _strata(combinations: Sequence[tuple[int, ...]]) -> list[str]:
+    """One name per combination of labels; combinations with fewer than three items share one."""
+    counts = Counter(combinations)
+    common = [c for c in combinations if counts[c] >= 3]
+    if not common:
+        return ["all"] * len(combinations)
+    largest = Counter(common).most_common(1)[0][0]
+    rare = sum(1 for c in combinations if counts[c] < 3)
+    pool = "rare" if rare >= 3 else str(largest)
+    return [str(c) if counts[c] >= 3 else pool for c in combinations]
 
 
 def section_of_name(name: str) -> str | None:

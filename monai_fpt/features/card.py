@@ -67,7 +67,9 @@ class FPTModelCard:
         if missing_ok and not path.exists():
             return cls(FPTConfig(num_classes=2), classes=("class_0", "class_1"))
         if not path.exists():
-            raise FileNotFoundError(f'There is no trained model in "{path.parent}" (no {path.name}); train one first, or give its run_dir.')
+            raise FileNotFoundError(
+                f'There is no trained model in "{path.parent}" (no {path.name}); train one first, or give its run_dir.'
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != _FORMAT:
@@ -80,7 +82,9 @@ class FPTModelCard:
                 **content,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'"{path}" is no description of a trained model ({error}); train again, or restore the file.') from error
+            raise ValueError(
+                f'"{path}" is no description of a trained model ({error}); train again, or restore the file.'
+            ) from error
 
     def normalization(self, backbone_mean: Sequence[float], backbone_std: Sequence[float]) -> dict[str, Any]:
         """``mean`` and ``std`` the network was trained with; the backbone's own for an untrained one."""

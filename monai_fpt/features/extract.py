@@ -75,9 +75,7 @@ class ExtractionReport:
 class _Images(Dataset[dict[str, Any]]):
     """Reads, resizes and fingerprints one image; a failure is a result, not an exception."""
 
-    def __init__(
-        self, items: Sequence[Mapping[str, Any]], load: Callable[[Mapping[str, Any]], Any], size: int
-    ) -> None:
+    def __init__(self, items: Sequence[Mapping[str, Any]], load: Callable[[Mapping[str, Any]], Any], size: int) -> None:
         self.items, self.load, self.size = items, load, size
 
     def __len__(self) -> int:

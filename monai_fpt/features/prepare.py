@@ -56,7 +56,9 @@ def ensure_features(
         store.reload()
     if int(os.environ.get("RANK", 0)) == 0:
         print(report, flush=True)
-    everything = ExtractionReport(report.extracted, report.reused, tuple(failed.items()), report.seconds, report.num_bytes)
+    everything = ExtractionReport(
+        report.extracted, report.reused, tuple(failed.items()), report.seconds, report.num_bytes
+    )
     if not skip_unreadable:
         everything.require_complete()
     for section in sections:

@@ -93,6 +93,7 @@ class FeatureStore:
     Args:
         path: the folder; made when the first image is written.
         spec: what the features must be; None takes the cache's own (the folder must exist then).
+        strict: False opens a cache whose journal is damaged, for :meth:`verify`.
 
     Raises:
         FeatureSpecMismatchError: the folder holds features of another specification.
@@ -100,7 +101,7 @@ class FeatureStore:
         CorruptCacheError: a damaged spec.json or journal.
     """
 
-    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
+    def __init__(self, path: str | Path, spec: FeatureSpec | None = None, strict: bool = True) -> None:
         self.path = Path(path).expanduser().absolute()
         found = self._read_spec()
         if found is None and spec is None:
@@ -112,6 +113,7 @@ class FeatureStore:
         resolved = spec or found
         assert resolved is not None
         self.spec = resolved
+        self.strict = strict
         self.layout = RecordLayout(resolved)
         self._maps: dict[str, mmap.mmap] = {}
         self._index: dict[str, dict[str, FeatureEntry]] = {}
@@ -138,7 +140,7 @@ class FeatureStore:
         self._index = {}
         for journal in self._journals():
             entries, problems, _ = _read_journal(journal)
-            if problems:
+            if problems and self.strict:
                 raise CorruptCacheError(
                     f'The feature cache "{self.path}" is damaged: {problems[0]}. Run "monai-fpt cache verify" for all findings, delete '
                     f"parts/{journal.stem}.* and extract again; the other parts stay."

@@ -219,7 +219,7 @@ class FPTCheckpointHandler:
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             version = state["format"]
-        except (RuntimeError, pickle.UnpicklingError, OSError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, pickle.UnpicklingError, OSError, EOFError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{self.last_path} is damaged or no last.pt of this package: remove it, or set resume=False."
             ) from error

@@ -45,7 +45,10 @@ def fpt_clear_errors() -> None:
         if cause is not None:
             print(f"error: {cause}", file=sys.stderr)
         elif isinstance(error, KeyboardInterrupt):
-            print("interrupted; run the same command again to go on (with --resume true once an epoch is finished).", file=sys.stderr)
+            print(
+                "interrupted; run the same command again to go on (with --resume true once an epoch is finished).",
+                file=sys.stderr,
+            )
         else:
             previous(kind, error, trace)
 

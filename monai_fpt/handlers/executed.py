@@ -45,7 +45,10 @@ def fpt_tracked_params(config: dict[str, Any]) -> dict[str, Any]:
     """
     plain = {k: v for k, v in config.items() if v is None or isinstance(v, bool | int | float | str)}
     plain = {k: v for k, v in plain.items() if not (isinstance(v, str) and v.startswith(("$", "@", "%")))}
-    return {k: Path(v).name if isinstance(v, str) and (k in _PATHS or Path(v).is_absolute()) else v for k, v in plain.items()}
+    return {
+        k: Path(v).name if isinstance(v, str) and (k in _PATHS or Path(v).is_absolute()) else v
+        for k, v in plain.items()
+    }
 
 
 def fpt_log_run(tracker: Any, folder: str | Path, config: dict[str, Any]) -> None:

@@ -32,13 +32,19 @@ def fpt_prepare_run(run_dir: str | Path, data: FPTDataList, card: FPTModelCard, 
         return
     folder = Path(run_dir)
     if not resume and any((folder / name).exists() for name in (LAST_FILE, MODEL_FILE)):
-        raise FileExistsError(f'run_dir "{folder}" holds a training already; continue it with --resume true, or choose another run_dir.')
+        raise FileExistsError(
+            f'run_dir "{folder}" holds a training already; continue it with --resume true, or choose another run_dir.'
+        )
     if resume and (folder / CARD_FILE).exists() and (folder / LAST_FILE).exists():
         before = FPTModelCard.load(folder / CARD_FILE)
         if before.data_digest != card.data_digest:
-            raise ValueError(f'The data list is not the one that the training in "{folder}" began with; restore it, or start in another run_dir.')
+            raise ValueError(
+                f'The data list is not the one that the training in "{folder}" began with; restore it, or start in another run_dir.'
+            )
         if before != card:
-            raise ValueError(f'The network or its features are not those that the training in "{folder}" began with; restore the settings, or start in another run_dir.')
+            raise ValueError(
+                f'The network or its features are not those that the training in "{folder}" began with; restore the settings, or start in another run_dir.'
+            )
     folder.mkdir(parents=True, exist_ok=True)
     data.save(folder / DATA_LIST_FILE)
     card.save(folder / CARD_FILE)

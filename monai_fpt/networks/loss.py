@@ -47,16 +47,22 @@ class FPTLoss(nn.Module):
         if task not in ("multiclass", "multilabel"):
             raise ValueError(f'task={task!r} is not one of "multiclass", "multilabel".')
         if class_weights not in get_args(ClassWeights):
-            raise ValueError(f"class_weights={class_weights!r} is not one of {', '.join(map(repr, get_args(ClassWeights)))}.")
+            raise ValueError(
+                f"class_weights={class_weights!r} is not one of {', '.join(map(repr, get_args(ClassWeights)))}."
+            )
         self.task = task
         self.class_weights = class_weights
         counts = torch.tensor(list(class_counts or [1]), dtype=torch.float32)
         if class_weights != "equal" and (class_counts is None or bool((counts == 0).any())):
-            raise ValueError(f"class_weights={class_weights!r} needs training images of every class, got counts {class_counts}.")
+            raise ValueError(
+                f"class_weights={class_weights!r} needs training images of every class, got counts {class_counts}."
+            )
         total = float(counts.sum() if num_images is None else num_images)
         balanced = total / (len(counts) * counts) if task == "multiclass" else (total - counts) / counts
         self.register_buffer("balanced", balanced, persistent=False)
-        self.register_buffer("weight", torch.ones_like(balanced) if class_weights == "equal" else balanced.clone(), persistent=False)
+        self.register_buffer(
+            "weight", torch.ones_like(balanced) if class_weights == "equal" else balanced.clone(), persistent=False
+        )
 
     def set_progress(self, progress: float) -> None:
         """Say how far the training is, from 0 to 1; changes the weights only where they decay."""

@@ -1,7 +1,9 @@
-"""A first run that needs nothing: pictures drawn on the spot, a small backbone that ships with the package, settings for two cores.
+"""A first run that needs nothing: pictures drawn on the spot, a small backbone that ships with the package, settings
+for two cores.
 
-It shows the method rather than a benchmark. The class hangs on details that vanish at the size the side network reads, so that a side network
-alone stays at chance, and the same side network with the features of the frozen backbone does not.
+It shows the method rather than a benchmark. The class hangs on details that vanish at the size the side network
+reads, so that a side network alone stays at chance, and the same side network with the features of the frozen
+backbone does not.
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """Pictures for the quickstart: two classes that differ in nothing but details a small view cannot show.
 
-They are drawn, not taken from anybody. A scene is reddish tissue with large blobs, vessels and a vignette; in it lie a few soft patches of
-fine detail. Each scene is drawn twice, as twins, once for each class:
+They are drawn, not taken from anybody. A scene is reddish tissue with large blobs, vessels and a vignette; in it lie
+a few soft patches of fine detail. Each scene is drawn twice, as twins, once for each class:
 
 - ``specks``: the detail is a cluster of dots of one or two pixels, like micro-calcifications;
-- ``grain``: the control. The same patches in the same places hold the same power spectrum, but with random phases, so that the dots dissolve
-  into noise.
+- ``grain``: the control. The same patches in the same places hold the same power spectrum, but with random phases, so
+  that the dots dissolve into noise.
 
 Why it is built this way:
 
-- Detail lives above 0.28 cycles per pixel only. Antialiased resizing from 512 to 160 or 128 pixels (Nyquist limits of 0.156 and 0.125) removes
-  it: mean, contrast and blur of the small views of twins agree to a fraction of a grey level. Nothing is clipped on the way.
-- Equal power spectra and equal energy mean that no linear filter of any kind separates the classes by its mean or its energy, at any resolution;
-  only a network that sees single pixels and is not linear can.
-- Colour, brightness, blobs, number, place and size of the patches vary from scene to scene and say nothing, since twins share them. A network that
-  is blind to the detail gives twins the same score, which is an AUC of 0.5 without luck in either direction.
+- Detail lives above 0.26 cycles per pixel only. Antialiased resizing from 512 to 160 or 128 pixels (Nyquist limits of
+  0.156 and 0.125) removes it: mean, contrast and blur of the small views of twins agree to a fraction of a grey
+  level. Nothing is clipped on the way.
+- Equal power spectra and equal energy mean that no linear filter of any kind separates the classes by its mean or its
+  energy, at any resolution; only a network that sees single pixels and is not linear can.
+- Colour, brightness, blobs, number, place and size of the patches vary from scene to scene and say nothing, since
+  twins share them. A network that is blind to the detail gives twins the same score, which is an AUC of 0.5 without
+  luck in either direction.
 - PNG is lossless: no compression artefact can carry the class down to low resolution.
 
 Twins share a file name and a split; scenes do not repeat between splits.
@@ -51,7 +53,8 @@ def generate_quickstart_images(
 ) -> dict[str, int]:
     """Write ``root/<split>/<class>/scene_<number>.png``, RGB, 8 bit.
 
-    The same arguments give the same pixels, whatever the order or the number of scenes: each scene has a random stream of its own.
+    The same arguments give the same pixels, whatever the order or the number of scenes: each scene has a random
+    stream of its own.
 
     Args:
         root: folder to write into; made where it does not exist.
@@ -73,7 +76,7 @@ def generate_quickstart_images(
     """
     if size < 192:
         raise ValueError(
-            f"size={size} is too small for the patches of detail; give at least 192, or {IMAGE_SIZE} as in the quickstart."
+            f"size={size} is too small for the patches; give at least 192, or {IMAGE_SIZE} as in the quickstart."
         )
     for split_index, (split, number) in enumerate(scenes.items()):
         folders = [Path(root) / split / name for name in CLASS_NAMES]
@@ -121,14 +124,14 @@ def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
 
 
 def _with_energy(detail: NDArray[np.float64], energy: float) -> _Array:
-    return (detail * np.sqrt(energy / (detail**2).sum())).astype(np.float32)
+    return np.asarray(detail * np.sqrt(energy / (detail**2).sum()), np.float32)
 
 
 def _high_pass(side: int) -> _Array:
     """Gain (side, side // 2 + 1) in the layout of rfft2: 0 below the cut, 1 above, raised cosine between."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     share = np.clip((frequency - _CUT[0]) / (_CUT[1] - _CUT[0]), 0, 1)
-    return (0.5 - 0.5 * np.cos(np.pi * share)).astype(np.float32)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * share), np.float32)
 
 
 def _envelope(rng: np.random.Generator, side: int) -> _Array:
@@ -137,11 +140,11 @@ def _envelope(rng: np.random.Generator, side: int) -> _Array:
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     wobble = sum(rng.uniform(0, 0.07) * np.cos(n * angle + rng.uniform(0, 2 * np.pi)) for n in (2, 3, 5))
     share = np.clip((0.98 - radius - np.abs(wobble)) / 0.45, 0, 1)
-    return (0.5 - 0.5 * np.cos(np.pi * share)).astype(np.float32)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * share), np.float32)
 
 
 def _tissue(rng: np.random.Generator, size: int) -> Image.Image:
-    """Background (size x size, RGB) within ``_RANGE``: hue, clouds, blobs, vessels and a vignette, drawn small since all of them are coarse."""
+    """Background (size x size, RGB) within ``_RANGE``, drawn small and enlarged: all of it is coarse."""
     full_size, size = size, size // 4
     y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     light = 0.5 * _clouds(rng, size, 4) + 0.25 * _clouds(rng, size, 9)

@@ -1,8 +1,9 @@
 """The numbers of the quickstart, as plain constants to hand to the bundle as overrides.
 
-They are chosen for two slow cores and a few minutes. Patches of 32 pixels leave 257 tokens of a 512-pixel image, so that
-reading an image with the backbone costs little more than decoding it; everything else is the paper's recipe, with a learning rate and a number of
-epochs for a small data set. ``MEAN`` and ``STD`` are what the backbone was trained with, not those of the pictures.
+They are chosen for two slow cores and a few minutes. Patches of 32 pixels leave 257 tokens of a 512-pixel image, so
+that reading an image with the backbone costs little more than decoding it; everything else is the paper's recipe,
+with a learning rate and a number of epochs for a small data set. ``MEAN`` and ``STD`` are what the backbone was
+trained with, not those of the pictures.
 """
 
 from __future__ import annotations

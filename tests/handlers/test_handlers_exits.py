@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,39 @@ from monai_fpt.handlers import FPTTracker
 from monai_fpt.handlers._exits import ExitWatch
 
 PROGRAM = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
+import monai.engines, monai.handlers
 from monai_fpt.handlers import FPTTracker
-folder, name = Path(sys.argv[1]), sys.argv[2]
-{before}
-tracker = FPTTracker(folder / "store", run_name=name)
-tracker.log_metrics({{"loss": 1.0}}, 1)
-(folder / name).touch()
-{after}
+
+folder, together, cases = Path(sys.argv[1]), sys.argv[2] == "together", json.loads(sys.argv[3])
+codes, children = {}, {}
+for case in cases:
+    child = os.fork()
+    if child == 0:
+        break  # the child goes on below, at the top level of an interpreter of its own
+    children[case["name"]] = child
+    if together:
+        continue
+    while case["sent"] and not (folder / case["name"]).exists():
+        time.sleep(0.05)
+    if case["sent"]:
+        time.sleep(0.3)
+        os.kill(child, case["sent"])
+    codes[case["name"]] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+else:
+    for name in set(children) - set(codes):
+        codes[name] = os.waitstatus_to_exitcode(os.waitpid(children[name], 0)[1])
+    print(json.dumps(codes))
+    os._exit(0)
+
+exec(case["before"])
+tracker = FPTTracker(folder / "store", run_name=case["name"])
+tracker.log_metrics({"loss": 1.0}, 1)
+(folder / case["name"]).touch()
+exec(case["after"])
 """
+
 
 WAIT = "time.sleep(120)"
 WRITE = "while True: tracker.log_metrics({'loss': 1.0}, 2)"
@@ -35,7 +59,7 @@ child = os.fork()
 if child == 0:
     time.sleep(120)
 os.kill(child, signal.SIGTERM)
-print(os.waitpid(child, 0)[1])
+os.waitpid(child, 0)
 tracker.close()
 """
 IN_ENGINE = """
@@ -90,34 +114,30 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str | None]]:
-    """Exit code, status and error tag of every case; three processes at a time share the fresh store."""
-    folder = tmp_path_factory.mktemp("exits")
+def ended(folder: Path, cases: list[Case], together: bool = False) -> dict[str, tuple[int, str, str | None]]:
+    """Exit code, status and error tag of every case.
+
+    Each is a process of its own, forked from one that has done the imports (they take longer than all cases together).
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    codes: dict[str, int] = {}
-    for start in range(0, len(CASES), 3):
-        running = []
-        for case in CASES[start : start + 3]:
-            text = PROGRAM.format(before=case.before, after=case.after)
-            command = [sys.executable, "-c", text, str(folder), case.name]
-            running.append((case, subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)))
-        for case, process in running:
-            if case.sent is not None:
-                limit = time.monotonic() + 120
-                while not (folder / case.name).exists() and process.poll() is None and time.monotonic() < limit:
-                    time.sleep(0.05)
-                time.sleep(0.3)
-                process.send_signal(case.sent)
-            codes[case.name] = process.wait(timeout=120)
+    plan = json.dumps([asdict(case) for case in cases])
+    command = [sys.executable, "-c", PROGRAM, str(folder), "together" if together else "in turn", plan]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=400)
+    codes = json.loads(done.stdout.splitlines()[-1])
     client = MlflowClient(f"sqlite:///{folder / 'store'}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
-    assert len(runs) == len(CASES)
+    assert len(runs) == len(cases)
+    assert all(run.data.metrics["loss"] == 1.0 for run in runs if "engine" not in run.info.run_name)
     return {r.info.run_name: (codes[r.info.run_name], r.info.status, r.data.tags.get("error")) for r in runs}
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str | None]]:
+    return ended(tmp_path_factory.mktemp("exits"), CASES)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_status_tells_how_a_process_ended(case: Case, table: dict[str, tuple[int, str, str | None]]) -> None:
     code, status, error = table[case.name]
@@ -126,21 +146,10 @@ def test_status_tells_how_a_process_ended(case: Case, table: dict[str, tuple[int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", [1, 2])
-def test_two_processes_may_open_a_fresh_store_together(tmp_path: Path, attempt: int) -> None:
-    text = PROGRAM.format(before="", after="tracker.close()")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error::RuntimeWarning", "-c", text, str(tmp_path), name], env=environment
-        )
-        for name in ("one", "two")
-    ]
-    assert [process.wait(timeout=200) for process in processes] == [0, 0]
-    client = MlflowClient(f"sqlite:///{tmp_path / 'store'}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
-    assert sorted((run.info.run_name, run.info.status) for run in runs) == [("one", "FINISHED"), ("two", "FINISHED")]
-    assert [run.data.metrics for run in runs] == [{"loss": 1.0}, {"loss": 1.0}]
+@pytest.mark.timeout(500)
+def test_processes_may_open_a_fresh_store_together(tmp_path: Path) -> None:
+    cases = [Case(name, "tracker.close()", "FINISHED", 0) for name in ("one", "two", "three")]
+    assert ended(tmp_path, cases, together=True) == {case.name: (0, "FINISHED", None) for case in cases}
 
 
 def test_closing_puts_back_what_was_installed(tmp_path: Path) -> None:

@@ -74,6 +74,6 @@ def test_two_processes_score_and_save_the_whole(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "meet"), str(tmp_path / "p.csv")]) for rank in (0, 1)
     ]
-    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    assert [process.wait(timeout=280) for process in processes] == [0, 0]
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["image", *map(str, range(9))]

@@ -35,8 +35,18 @@ def small_view(pixels: Pixels, size: int) -> NDArray[np.float32]:
 def statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a small network could pool: mean, contrast, blur and extremes of each channel."""
     x = image.reshape(3, -1)
-    laplacian = 4 * image[:, 1:-1, 1:-1] - image[:, :-2, 1:-1] - image[:, 2:, 1:-1] - image[:, 1:-1, :-2] - image[:, 1:-1, 2:]
-    parts = [x.mean(1), x.std(1), np.abs(laplacian).mean((1, 2)), laplacian.std((1, 2)), (laplacian**4).mean((1, 2)), x.min(1), x.max(1)]
+    laplacian = (
+        4 * image[:, 1:-1, 1:-1] - image[:, :-2, 1:-1] - image[:, 2:, 1:-1] - image[:, 1:-1, :-2] - image[:, 1:-1, 2:]
+    )
+    parts = [
+        x.mean(1),
+        x.std(1),
+        np.abs(laplacian).mean((1, 2)),
+        laplacian.std((1, 2)),
+        (laplacian**4).mean((1, 2)),
+        x.min(1),
+        x.max(1),
+    ]
     return np.concatenate(parts)
 
 
@@ -83,7 +93,9 @@ def test_nothing_is_clipped(twins: list[tuple[Pixels, Pixels]]) -> None:
 def test_twins_have_the_same_energy_at_full_size_but_other_extremes(twins: list[tuple[Pixels, Pixels]]) -> None:
     def moment(pixels: Pixels, power: int) -> float:
         luminance = pixels.astype(np.float64).mean(2)
-        fine = luminance - np.asarray(Image.fromarray(luminance.astype(np.float32)).reduce(4).resize(luminance.shape, Image.Resampling.BICUBIC))
+        fine = luminance - np.asarray(
+            Image.fromarray(luminance.astype(np.float32)).reduce(4).resize(luminance.shape, Image.Resampling.BICUBIC)
+        )
         return float((fine**power).mean())
 
     energy = np.array([[moment(image, 2) for image in pair] for pair in twins])

@@ -1,0 +1,174 @@
+"""The short commands. Each is a few lines over the bundle or the API; every id of the bundle's configuration is an option of its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import monai_fpt
+
+app = typer.Typer(
+    name="monai-fpt",
+    help="Fine-grained prompt tuning (FPT+ and FPT) of frozen vision transformers for high-resolution medical images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+cache_app = typer.Typer(help="Look after a feature cache.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
+_BUNDLE: Any = {"allow_extra_args": True, "ignore_unknown_options": True}
+_IDS = "Options are the ids of the bundle's configuration, --dataset_dir, --run_dir, --backbone and so on; see docs/cli.md."
+_Config = Annotated[
+    list[str] | None, typer.Option(help="A further configuration file, or the name of a preset; may be repeated.")
+]
+
+
+def _overrides(arguments: list[str]) -> dict[str, Any]:
+    """``--key value``, ``--key=value`` -> values, as JSON where they are JSON and as text otherwise."""
+    found: dict[str, Any] = {}
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--"):
+            raise typer.BadParameter(f'"{word}" is no option; options are written --name value.')
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                raise typer.BadParameter(f"--{name} needs a value, for example --{name} true.")
+            value = waiting.pop(0)
+        found[name.replace("-", "_")] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    if text in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _preset(name: str) -> str:
+    from monai_fpt.bundle import fpt_bundle_root
+
+    if Path(name).suffix:
+        return name
+    file = fpt_bundle_root() / "configs" / "presets" / f"{name}.json"
+    if not file.is_file():
+        names = ", ".join(sorted(path.stem for path in file.parent.glob("*.json")))
+        raise typer.BadParameter(f'there is no preset "{name}"; the presets are {names}.')
+    return str(file)
+
+
+def _run(job: str, context: typer.Context, config: list[str] | None) -> None:
+    from monai_fpt.bundle import run_bundle
+
+    overrides = _overrides(context.args)
+    run_bundle(job, overrides, tuple(_preset(name) for name in config or ()))
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def extract(context: typer.Context, config: _Config = None) -> None:
+    """Read every image once with the frozen backbone and keep what matters in a cache."""
+    _run("extract", context, config)
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def train(context: typer.Context, config: _Config = None) -> None:
+    """Extract what is missing, train, choose the best epoch by validation AUC, test, and track everything."""
+    _run("train", context, config)
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def evaluate(context: typer.Context, config: _Config = None) -> None:
+    """Evaluate the model of a run on its test section, or on another labelled data set."""
+    _run("evaluate", context, config)
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def predict(context: typer.Context, config: _Config = None) -> None:
+    """Predict a folder of images without labels; writes a CSV of class probabilities."""
+    _run("predict", context, config)
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Option(help="Where images, cache and run go.")] = Path("quickstart_run"),
+    seed: Annotated[int, typer.Option(help="Of images, split and training.")] = 0,
+) -> None:
+    """Show the method on generated images: no network, no server, no GPU, a few minutes on two cores."""
+    from monai_fpt.quickstart import run_quickstart
+
+    run_quickstart(folder, seed)
+
+
+@cache_app.command()
+def verify(cache_dir: Annotated[Path, typer.Argument(help="The cache_dir of a run.")]) -> None:
+    """Compare every record of a cache with its checksum; exits 1 if something is damaged."""
+    from monai_fpt.features import FeatureStore
+
+    store = FeatureStore(cache_dir, strict=False)
+    problems = store.verify()
+    for problem in problems:
+        print(problem)
+    print(
+        f"{len(store)} images, {store.spec.dtype}, backbone {store.spec.backbone}: "
+        + (f"{len(problems)} findings" if problems else "whole")
+    )
+    raise typer.Exit(bool(problems))
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The authors' learnable weights: a state dict as .safetensors or torch file.")
+    ],
+    run_dir: Annotated[Path, typer.Option(help="Gets model.pt and model.json.")],
+    network: Annotated[
+        Path, typer.Option(help="JSON of FPTConfig fields: method, backbone, backbone_weights, num_classes, ...")
+    ],
+    classes: Annotated[str | None, typer.Option(help="Class names, separated by commas.")] = None,
+) -> None:
+    """Turn a checkpoint of the authors' program into a model of this package."""
+    from monai_fpt.importing import import_authors_checkpoint
+
+    names = classes.split(",") if classes else None
+    model = import_authors_checkpoint(checkpoint, run_dir, network, names)
+    learnable, _ = model.num_parameters()
+    print(f"Imported {learnable:,} learnable parameters into {run_dir / 'model.pt'}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"monai-fpt {monai_fpt.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and exit code 1."""
+    from monai_fpt.handlers import fpt_root_cause
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on (with --resume true once an epoch is finished).", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        cause = fpt_root_cause(error)
+        if cause is None or os.environ.get("MONAI_FPT_DEBUG"):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
