@@ -2,9 +2,10 @@
 
     python -m benchmarks.parity FILE...
 
-Each FILE is a ``.safetensors`` with a ``.json`` of the same name beside it: weights under their original names (``frozen/...``,
-``model/...``), inputs (``input/lpm``, ``input/side``, ``input/labels``), and, per precision ``f32/`` and ``f64/``, what the authors' program
-computed from them. Prints the agreement of the token indices and the largest absolute differences; exits 1 beyond tolerance.
+Each FILE is a ``.safetensors`` with a ``.json`` of the same name beside it: weights under their original names
+(``frozen/...``, ``model/...``), inputs (``input/lpm``, ``input/side``, ``input/labels``), and, per precision ``f32/``
+and ``f64/``, what the authors' program computed from them. Prints the agreement of the token indices and the largest
+absolute differences; exits 1 beyond tolerance.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def largest(ours: Tensor, theirs: Tensor) -> float:
 
 
 def compare(path: Path, precision: str) -> dict[str, float]:
-    """Differences between our network and one golden file in one precision; ``indices`` is the share of equal token indices."""
+    """Differences between our network and one golden file in one precision; ``indices`` is the share of equal token
+    indices.
+    """
     tensors = load_file(path)
     case = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     expected, dtype = under(tensors, f"{precision}/"), DTYPE[precision]

@@ -2,10 +2,11 @@
 
     python -m benchmarks.storage_formats [--images 200] [--reads 400] [--folder DIR]
 
-Records of ViT-B/16 at 512 px in float16 (3.78 MB per image) are written with an fsync per 16 images, then read image by image in random order
-from the page cache into torch tensors, as a shuffled training epoch does. Formats: one file per image (safetensors; what the authors do), one
-safetensors file read by slices, a raw file under numpy.memmap, LMDB and Zarr (one chunk per image, no compression). The last two are measured
-only where they are installed; they are no dependency of the package. Prints a table and the ratio to the raw memory map.
+Records of ViT-B/16 at 512 px in float16 (3.78 MB per image) are written with an fsync per 16 images, then read image by
+image in random order from the page cache into torch tensors, as a shuffled training epoch does. Formats: one file per
+image (safetensors; what the authors do), one safetensors file read by slices, a raw file under numpy.memmap, LMDB and
+Zarr (one chunk per image, no compression). The last two are measured only where they are installed; they are no
+dependency of the package. Prints a table and the ratio to the raw memory map.
 """
 
 from __future__ import annotations

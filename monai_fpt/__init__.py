@@ -1,7 +1,7 @@
 """monai_fpt: fine-grained prompt tuning (FPT+ and FPT) of frozen vision transformers, as a MONAI plugin.
 
-An image is read once by a frozen backbone; what matters of it is kept in a cache; a small network learns from the cache.
-See ``docs/architecture.md`` for the rooms of the package and the way of the data.
+An image is read once by a frozen backbone; what matters of it is kept in a cache; a small network learns from the
+cache. See ``docs/architecture.md`` for the rooms of the package and the way of the data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The bundle that ships with the package: where it lies, and how to run it from Python as ``python -m monai.bundle run`` does."""
+"""The bundle that ships with the package: where it lies, and how to run it from Python as ``python -m monai.bundle
+run`` does.
+"""
 
 from __future__ import annotations
 

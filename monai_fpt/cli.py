@@ -1,4 +1,6 @@
-"""The short commands. Each is a few lines over the bundle or the API; every id of the bundle's configuration is an option of its command."""
+"""The short commands. Each is a few lines over the bundle or the API; every id of the bundle's configuration is an
+option of its command.
+"""
 
 from __future__ import annotations
 

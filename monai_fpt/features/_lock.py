@@ -13,7 +13,9 @@ __all__ = ["try_lock"]
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Take the exclusive lock of an open file without waiting; it is released when the file is closed or its process ends."""
+    """Take the exclusive lock of an open file without waiting; it is released when the file is closed or its process
+    ends.
+    """
     if fcntl is None:
         return True
     try:

@@ -1,4 +1,6 @@
-"""FPTModelCard: what must stand beside trained weights so that another process can use them. Written as ``model.json`` beside ``model.pt``."""
+"""FPTModelCard: what must stand beside trained weights so that another process can use them. Written as ``model.json``
+beside ``model.pt``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class FPTModelCard:
 
     Attributes:
         network: the network's configuration.
-        features: the specification of its features, with normalisation and preprocessing; None for a network that was not trained yet.
+        features: the specification of its features, with normalisation and preprocessing; None for a network that was
+            not trained yet.
         classes: class names in the order of the logits.
         task: ``"multiclass"`` or ``"multilabel"``.
         data_digest: of the data list it was trained on.
@@ -57,7 +60,8 @@ class FPTModelCard:
 
         Args:
             path: the file.
-            missing_ok: without a file give the paper's network with two unnamed classes, which can be checked and exported but not asked.
+            missing_ok: without a file give the paper's network with two unnamed classes, which can be checked and
+                exported but not asked.
 
         Raises:
             FileNotFoundError: no such file.

@@ -1,7 +1,9 @@
-"""One image's record as bytes: features, scales, token indices and thumbnail, each at a fixed offset, so that records have one length.
+"""One image's record as bytes: features, scales, token indices and thumbnail, each at a fixed offset, so that records
+have one length.
 
-float16 is the default: the keys and values of ViTs fit its range, and its error is an eighth of bfloat16's; a number beyond the range is an error,
-never an infinity. int8 keeps one scale per channel (image, block, head, channel), which folds exactly into queries and outputs.
+float16 is the default: the keys and values of ViTs fit its range, and its error is an eighth of bfloat16's; a number
+beyond the range is an error, never an infinity. int8 keeps one scale per channel (image, block, head, channel), which
+folds exactly into queries and outputs.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ class RecordLayout:
         return bytes(record)
 
     def decode(self, buffer: Any, start: int) -> StoredImage:
-        """The record at byte ``start`` of a writable buffer, as tensors that share its memory (indices are converted)."""
+        """The record at byte ``start`` of a writable buffer, as tensors that share its memory (indices are copied)."""
         tensors = {
             name: torch.frombuffer(
                 buffer,

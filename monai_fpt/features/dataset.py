@@ -21,8 +21,8 @@ class MissingFeaturesError(RuntimeError):
 class FeatureDataset(Dataset[dict[str, Any]]):
     """Items of a data list with what the cache holds of them.
 
-    An item is the data list's, with ``"image"`` replaced by the (3, T, T) uint8 thumbnail and ``"features"`` added: (L, 2, H, M, D) in the stored
-    precision, or :class:`QuantizedFeatures`. ``transform`` then makes the side image of it.
+    An item is the data list's, with ``"image"`` replaced by the (3, T, T) uint8 thumbnail and ``"features"`` added: (L,
+    2, H, M, D) in the stored precision, or :class:`QuantizedFeatures`. ``transform`` then makes the side image of it.
 
     Args:
         data: data list items with ``"key"`` and usually ``"image"`` (path) and ``"label"``.

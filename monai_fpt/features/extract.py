@@ -1,7 +1,8 @@
 """Fill a store from a data list: each image is read once, by the frozen backbone, and never again.
 
-How a file becomes pixels is not this room's business: the caller gives ``load``. What is already in the cache is left alone, so an interrupted
-extraction goes on where it was. Under torchrun every process takes its share and writes its own part.
+How a file becomes pixels is not this room's business: the caller gives ``load``. What is already in the cache is left
+alone, so an interrupted extraction goes on where it was. Under torchrun every process takes its share and writes its
+own part.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def extract(
         items: data list items with ``"image"`` (path of the file) and ``"key"`` (unique relative path).
         store: where features go; its spec decides normalisation, precision and selection.
         backbone: the frozen network, whose fingerprint must be the spec's.
-        load: item -> (3, H, W) floating point image in [0, 1], of any size, or a mapping with such an ``"image"`` (a MONAI chain).
+        load: item -> (3, H, W) floating point image in [0, 1], of any size, or a mapping with such an ``"image"`` (a
+            MONAI chain).
         batch_size: images per pass of the backbone.
         num_workers: processes that read images; 0 reads them in this one.
         device: where the backbone runs.

@@ -168,7 +168,8 @@ def _short(value: Any) -> str:
 def random_features(
     config: FPTConfig, batch: int, dtype: torch.dtype = torch.float16, device: str | torch.device = "cpu"
 ) -> torch.Tensor:
-    """Random features of the shape a network of this configuration reads, for benchmarks and shape tests; no weights are made.
+    """Random features of the shape a network of this configuration reads, for benchmarks and shape tests; no weights
+    are made.
 
     Returns:
         (batch, L, 2, H, M, D), standard normal.

@@ -7,13 +7,14 @@
 
 Decisions:
 
-- An image is in the cache if and only if its journal line is whole. Records are written and synced first, lines after, so a kill at any moment
-  loses at most the batch in flight, and what a kill leaves behind (a torn last line, bytes beyond the last record) is recognised and ignored.
+- An image is in the cache if and only if its journal line is whole. Records are written and synced first, lines after,
+  so a kill at any moment loses at most the batch in flight, and what a kill leaves behind (a torn last line, bytes
+  beyond the last record) is recognised and ignored.
 - Every writer makes its own part, so that torchrun ranks or two users fill one cache without locks.
-- Entries are keyed by the data list's own key and the sha256 of the file's content; ``1-1.dcm`` of two patients are two entries, and a changed file
-  is another entry. Size and modification time only spare the hash when nothing changed.
-- Raw records under a memory map, because they can be appended durably and read without parsing (docs/benchmarks.md has the comparison
-  with safetensors, LMDB and Zarr).
+- Entries are keyed by the data list's own key and the sha256 of the file's content; ``1-1.dcm`` of two patients are two
+  entries, and a changed file is another entry. Size and modification time only spare the hash when nothing changed.
+- Raw records under a memory map, because they can be appended durably and read without parsing (docs/benchmarks.md has
+  the comparison with safetensors, LMDB and Zarr).
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ class FeatureStore:
         """The entry of a data list item, or None if the image is not in the cache in its present content.
 
         Args:
-            item: ``"key"``, and ``"image"``, the path of the file. A file that is gone (training does not need it) matches by key.
+            item: ``"key"``, and ``"image"``, the path of the file. A file that is gone (training does not need it)
+                matches by key.
         """
         versions = self._index.get(str(item["key"]))
         if not versions:

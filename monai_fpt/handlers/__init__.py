@@ -12,6 +12,7 @@ from monai_fpt.handlers.errors import fpt_clear_errors, fpt_root_cause
 from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_tracked_params
 from monai_fpt.handlers.metric import FPTMetricHandler
 from monai_fpt.handlers.predictions import FPTPredictionSaver
+from monai_fpt.handlers.progress import FPTProgressHandler
 from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
 from monai_fpt.handlers.tracking import FPTTracker
@@ -24,6 +25,7 @@ __all__ = [
     "FPTGradientClipHandler",
     "FPTMetricHandler",
     "FPTPredictionSaver",
+    "FPTProgressHandler",
     "FPTTracker",
     "FPTTrackingHandler",
     "fpt_clear_errors",

@@ -1,8 +1,8 @@
 """What a user reads when something is wrong: our sentence, not the forty lines of a bundle that wrap it.
 
-MONAI's bundle wraps every exception of a component several times, and the last line of its traceback names the component, not the cause. Errors that
-a user can mend are raised in this package as sentences; this hook prints the sentence alone. Anything else keeps its full traceback, and
-``MONAI_FPT_DEBUG=1`` keeps it always.
+MONAI's bundle wraps every exception of a component several times, and the last line of its traceback names the
+component, not the cause. Errors that a user can mend are raised in this package as sentences; this hook prints the
+sentence alone. Anything else keeps its full traceback, and ``MONAI_FPT_DEBUG=1`` keeps it always.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The configuration that is being executed: bundle files merged with what the command line overrides.
 
-MONAI writes it only where its own ``--tracking`` is on, and a configuration cannot refer to itself as a whole. While an expression of a bundle is
-evaluated, its parser is on the call stack; that is where it is found.
+MONAI writes it only where its own ``--tracking`` is on, and a configuration cannot refer to itself as a whole. While an
+expression of a bundle is evaluated, its parser is on the call stack; that is where it is found.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def fpt_log_run(tracker: Any, folder: str | Path, config: dict[str, Any]) -> Non
     target = Path(folder) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file_content(target, json.dumps(config, indent=1, default=str).encode())
-    tracker.log_dict(config | {k: v for k, v in fpt_tracked_params(config).items()}, "config.json")
+    tracker.log_dict(config | fpt_tracked_params(config), "config.json")
     for name in (MODEL_FILE, CARD_FILE):
         if (Path(folder) / name).exists():
             tracker.log_artifact(Path(folder) / name)

@@ -1,4 +1,6 @@
-"""The folder of a training: never written over, and complete enough that another process can use what was trained in it."""
+"""The folder of a training: never written over, and complete enough that another process can use what was trained in
+it.
+"""
 
 from __future__ import annotations
 

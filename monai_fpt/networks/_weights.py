@@ -1,8 +1,8 @@
 """Weights of a frozen backbone: where they come from, and what they are called by (their fingerprint).
 
-Loading is strict. timm itself loads with ``strict=False`` when the head is removed, so that a file of another model passes in silence; here
-every weight of the trunk must be in the file, and only heads and pooling layers may be left over. Nothing is unpickled
-(``weights_only=True``, or safetensors).
+Loading is strict. timm itself loads with ``strict=False`` when the head is removed, so that a file of another model
+passes in silence; here every weight of the trunk must be in the file, and only heads and pooling layers may be left
+over. Nothing is unpickled (``weights_only=True``, or safetensors).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _LEFT_OVER = ("head", "fc_norm", "norm.", "attn_pool", "pre_logits", "mask_token
 
 
 def fingerprint(module: nn.Module) -> str:
-    """sha256 (hex) over names, shapes, dtypes and bytes of all parameters and buffers; empty for a model without data (meta device)."""
+    """sha256 (hex) over names, shapes, dtypes and bytes of all parameters and buffers; empty for a model without data
+    (meta device).
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if tensor.is_meta:
@@ -43,8 +45,9 @@ def create_trunk(
 
     Args:
         name: timm model name, with or without tag, or an ``hf-hub:`` id.
-        weights: ``"timm"`` (the pretrained tag, fetched once by timm), a path of a ``.safetensors`` or torch file with timm's or
-            Hugging Face transformers' ViT names, or None: random weights from a fixed seed (tests and benchmarks).
+        weights: ``"timm"`` (the pretrained tag, fetched once by timm), a path of a ``.safetensors`` or torch file with
+            timm's or Hugging Face transformers' ViT names, or None: random weights from a fixed seed (tests and
+            benchmarks).
         kwargs: further arguments of ``timm.create_model``.
         state: weights in memory (timm or transformers names) instead of ``weights``.
 

@@ -1,7 +1,8 @@
 """The names of the authors' program and of Hugging Face transformers' ViT, translated to ours and timm's.
 
-Users of the authors' program hold checkpoints with these names (``fusion_module.*``, ``side_encoder.*``), and the original ImageNet-21k ViT is
-published under the transformers names. Only names and layouts are translated (three projections become one ``qkv``); no value changes.
+Users of the authors' program hold checkpoints with these names (``fusion_module.*``, ``side_encoder.*``), and the
+original ImageNet-21k ViT is published under the transformers names. Only names and layouts are translated (three
+projections become one ``qkv``); no value changes.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 Decisions:
 
-- One tap for all families. ``F.scaled_dot_product_attention`` is where every plain ViT of timm meets: there q, k and v have had their bias,
-  norm, rotary embedding and relative position mask. A torch-function mode sees the call; no model code is copied or patched.
-- In tapped blocks the probabilities are computed explicitly, once, in chunks, and serve both the importance and the block's output.
+- One tap for all families. ``F.scaled_dot_product_attention`` is where every plain ViT of timm meets: there q, k and v
+  have had their bias, norm, rotary embedding and relative position mask. A torch-function mode sees the call; no model
+  code is copied or patched.
+- In tapped blocks the probabilities are computed explicitly, once, in chunks, and serve both the importance and the
+  block's output.
 - Nothing behind the last tapped keys and values is computed: the forward pass is left there by an exception of our own.
-- Frozen means frozen: gradient-free, in eval mode whatever ``train()`` says (MONAI's trainer calls it in every iteration), and absent from
-  ``state_dict()``; the adapter names its backbone by fingerprint instead.
-- Models whose tokens do not all see each other (windows, convolutions, pyramids) have no global keys and values to cache: refused.
+- Frozen means frozen: gradient-free, in eval mode whatever ``train()`` says (MONAI's trainer calls it in every
+  iteration), and absent from ``state_dict()``; the adapter names its backbone by fingerprint instead.
+- Models whose tokens do not all see each other (windows, convolutions, pyramids) have no global keys and values to
+  cache: refused.
 """
 
 from __future__ import annotations
@@ -42,8 +45,10 @@ class TokenFeatures(NamedTuple):
     """What is kept of one batch of images.
 
     Attributes:
-        features: (B, L, 2, H, M, D), keys at index 0 and values at index 1 of the third axis, per tapped block and head.
-        indices: (B, L, H, M) int64, which tokens these are (prefix tokens first, then patches row by row), by falling importance.
+        features: (B, L, 2, H, M, D), keys at index 0 and values at index 1 of the third axis, per tapped block and
+            head.
+        indices: (B, L, H, M) int64, which tokens these are (prefix tokens first, then patches row by row), by falling
+            importance.
     """
 
     features: Tensor
@@ -110,7 +115,8 @@ class FrozenViT(nn.Module):
 
     Args:
         name: timm model name or ``hf-hub:`` id.
-        weights: ``"timm"``, a path, or None for fixed random weights; see :func:`monai_fpt.networks._weights.create_trunk`.
+        weights: ``"timm"``, a path, or None for fixed random weights; see
+            :func:`monai_fpt.networks._weights.create_trunk`.
         image_size: side of the square input in pixels, a multiple of the patch size.
         blocks: tapped block indices; None gives the upper half.
         importance: ``"global"`` or ``"class_token"``.
@@ -184,7 +190,7 @@ class FrozenViT(nn.Module):
             attention.fused_attn = True  # the tap sees nothing else
         del trunk.blocks[self.blocks[-1] + 1 :]
         self.vit: Any = trunk.requires_grad_(False).eval()
-        self.register_state_dict_post_hook(_leave_out_of_state_dict)
+        self.register_state_dict_post_hook(_leave_out_of_state_dict)  # type: ignore[no-untyped-call]
 
     @property
     def feature_shape(self) -> tuple[int, int, int, int, int]:

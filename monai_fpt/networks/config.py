@@ -1,4 +1,6 @@
-"""FPTConfig: everything that says what a network is. The bundle, the cache, the checkpoint and the registry all carry this one object."""
+"""FPTConfig: everything that says what a network is. The bundle, the cache, the checkpoint and the registry all carry
+this one object.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +32,25 @@ class FPTConfig:
     Attributes:
         method: ``"fpt_plus"`` or ``"fpt"``.
         backbone: name of a plain ViT in timm, or an ``hf-hub:`` id.
-        backbone_weights: ``"timm"`` (the pretrained tag, fetched by timm), a path of a safetensors or torch file, or None: random
-            weights from a fixed seed, for tests and benchmarks.
+        backbone_weights: ``"timm"`` (the pretrained tag, fetched by timm), a path of a safetensors or torch file, or
+            None: random weights from a fixed seed, for tests and benchmarks.
         image_size: side in pixels of the square image the frozen backbone reads; a multiple of its patch size.
         num_classes: number of logits.
-        side_size: side in pixels of the image the side network reads; None gives 128 (FPT+) or 224 (FPT), rounded to whole patches.
+        side_size: side in pixels of the image the side network reads; None gives 128 (FPT+) or 224 (FPT), rounded to
+            whole patches.
         blocks: tapped blocks; None gives the upper half (FPT+) or all (FPT).
         importance: ``"global"`` or ``"class_token"``.
         token_ratio: share of tokens kept per head.
-        num_tokens: fixed number of tokens kept per head, instead of ``token_ratio``; keeps memory constant over resolutions.
-        prefix_tokens: whether CLS and registers ``"compete"`` for selection (the paper), are always kept (``"keep"``) or never (``"drop"``).
+        num_tokens: fixed number of tokens kept per head, instead of ``token_ratio``; keeps memory constant over
+            resolutions.
+        prefix_tokens: whether CLS and registers ``"compete"`` for selection (the paper), are always kept (``"keep"``)
+            or never (``"drop"``).
         num_prompts: prompts per tapped block.
         side_reduction: width of the backbone over width of the side network.
         dropout: on the fused prompts, in training.
         positions: how learned positions are resized: ``"fpt"`` (the authors') or ``"timm"``.
-        norm_eps: LayerNorm epsilon of the backbone and the side network; None takes the backbone's own (the authors: 1e-12).
+        norm_eps: LayerNorm epsilon of the backbone and the side network; None takes the backbone's own (the authors:
+            1e-12).
         backbone_kwargs: further arguments of ``timm.create_model``.
 
     Raises:
@@ -133,7 +139,9 @@ class FPTConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> FPTConfig:
-        """Read a configuration written as JSON (a file of its fields, or a model card that holds them under ``"network"``)."""
+        """Read a configuration written as JSON (a file of its fields, or a model card that holds them under
+        ``"network"``).
+        """
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls.from_dict(values.get("network", values))
 

@@ -1,9 +1,10 @@
 """FPTClassifier: image[, cached features] -> logits.
 
-One contract. Given a high-resolution image alone, the network reads it with its frozen backbone, reduces it for the side network, and answers:
-what an application, an exporter or a registry calls. Given a small image and the features a cache holds of the same image, it skips the
-backbone: what training calls. ``state_dict()`` holds what was learned (about 3.6 MB) and ``backbone_id``, the name and fingerprint of the
-backbone it was learned on; loading it onto another backbone is refused.
+One contract. Given a high-resolution image alone, the network reads it with its frozen backbone, reduces it for the
+side network, and answers: what an application, an exporter or a registry calls. Given a small image and the features a
+cache holds of the same image, it skips the backbone: what training calls. ``state_dict()`` holds what was learned
+(about 3.6 MB) and ``backbone_id``, the name and fingerprint of the backbone it was learned on; loading it onto another
+backbone is refused.
 """
 
 from __future__ import annotations
@@ -96,16 +97,16 @@ class FPTClassifier(nn.Module):
             self.backbone.norm_eps,
         )
         self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
-        self.register_load_state_dict_pre_hook(_refuse_another_backbone)
-        self.register_load_state_dict_post_hook(_forget_missing_backbone)
+        self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_missing_backbone)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor, features: CachedFeatures | None = None) -> Tensor:
         """Logits (B, K).
 
         Args:
-            image: normalised. Without features: (B, 3, image_size, image_size). With features: the side image
-                (B, 3, side_size, side_size); an image of ``image_size`` is reduced first, other multiples of the patch size are read
-                with resized positions.
+            image: normalised. Without features: (B, 3, image_size, image_size). With features: the side image (B, 3,
+                side_size, side_size); an image of ``image_size`` is reduced first, other multiples of the patch size
+                are read with resized positions.
             features: (B, L, 2, H, M, D) keys and values of the same images from a cache, or :class:`QuantizedFeatures`.
 
         Raises:
@@ -122,11 +123,15 @@ class FPTClassifier(nn.Module):
         return logits
 
     def reduce_image(self, image: Tensor) -> Tensor:
-        """(B, 3, image_size, image_size) -> (B, 3, side_size, side_size), by way of the thumbnail's size as a cache does it."""
+        """(B, 3, image_size, image_size) -> (B, 3, side_size, side_size), by way of the thumbnail's size as a cache
+        does it.
+        """
         return resize_image(resize_image(image, thumbnail_size(self.side_size)), self.side_size)
 
     def num_parameters(self) -> tuple[int, int]:
-        """How many parameters learn and how many are frozen (backbone without head, all its blocks up to the last tapped one)."""
+        """How many parameters learn and how many are frozen (backbone without head, all its blocks up to the last
+        tapped one).
+        """
         frozen = sum(p.numel() for p in self.backbone.parameters())
         return sum(p.numel() for p in self.parameters()) - frozen, frozen
 
@@ -153,7 +158,7 @@ class FPTClassifier(nn.Module):
         example = torch.zeros(2, 3, size, size, device=reference.device, dtype=reference.dtype)
         was_training = self.training
         with torch.no_grad():
-            traced = torch.jit.trace(self.eval(), example, check_trace=False)
+            traced = torch.jit.trace(self.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         self.train(was_training)
         return _Scriptable(traced)
 

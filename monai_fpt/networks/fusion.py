@@ -1,12 +1,13 @@
-"""Fine-grained prompts attend to the cached keys and values of their own block (SPEC section 3; the papers' fine-grained fusion module).
+"""Fine-grained prompts attend to the cached keys and values of their own block (SPEC section 3; the papers'
+fine-grained fusion module).
 
 Decisions:
 
-- Keys and values are read where they lie: (B, L, 2, H, M, D) is viewed as (B * L, H, M, D), so that all blocks are one attention call and
-  nothing is transposed or copied. Where the cache is stored in another precision than the network computes in, the cast copy lives only
-  inside a checkpointed function: autograd keeps the stored numbers, not the copy.
-- int8 features carry a scale per channel. The scales fold into queries and outputs, ``q . (s * k) == (q * s) . k``, so they are never applied to
-  the keys and values themselves.
+- Keys and values are read where they lie: (B, L, 2, H, M, D) is viewed as (B * L, H, M, D), so that all blocks are one
+  attention call and nothing is transposed or copied. Where the cache is stored in another precision than the network
+  computes in, the cast copy lives only inside a checkpointed function: autograd keeps the stored numbers, not the copy.
+- int8 features carry a scale per channel. The scales fold into queries and outputs, ``q . (s * k) == (q * s) . k``, so
+  they are never applied to the keys and values themselves.
 - FPT+ and FPT differ in where prompts live and where they are added; that is two short classes, not a flag.
 """
 
@@ -58,7 +59,7 @@ class _Fusion(nn.Module):
             (features.codes, features.scales) if isinstance(features, QuantizedFeatures) else (features, None)
         )
         batch, blocks = stored.shape[:2]
-        q = queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (L, P, H, D) -> (L, H, P, D)
+        q = queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
         q = q.expand(batch, *q.shape)
         if scales is not None:
             q = q * scales[:, :, 0].unsqueeze(-2).to(q.dtype)
@@ -68,7 +69,7 @@ class _Fusion(nn.Module):
             output: Tensor = checkpoint(_attend, q, keys, values, use_reentrant=False, preserve_rng_state=False)
         else:
             output = _attend(q, keys, values)
-        output = output.unflatten(0, (batch, blocks))
+        output = output.unflatten(0, (batch, blocks))  # type: ignore[no-untyped-call]
         if scales is not None:
             output = output * scales[:, :, 1].unsqueeze(-2).to(output.dtype)
         return output.transpose(2, 3).flatten(-2)  # (B, L, H, P, D) -> (B, L, P, C)

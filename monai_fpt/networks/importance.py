@@ -1,9 +1,10 @@
 """Which tokens of a frozen block matter: pure functions on attention inputs.
 
-Importance of token j in a head is a statistic of column j of the attention probabilities softmax(q k^T / sqrt(D)): the mean over all
-queries (``global``) or the entry of the CLS query (``class_token``). The probabilities are made in chunks of queries, so that memory grows
-with N and not with N squared: at 2048 px and patch 16 one block of ViT-B would need 12 GiB, a chunk needs megabytes. The block's own output
-is made from the same probabilities, because computing them twice would cost more than the fused kernel saves.
+Importance of token j in a head is a statistic of column j of the attention probabilities softmax(q k^T / sqrt(D)): the
+mean over all queries (``global``) or the entry of the CLS query (``class_token``). The probabilities are made in chunks
+of queries, so that memory grows with N and not with N squared: at 2048 px and patch 16 one block of ViT-B would need 12
+GiB, a chunk needs megabytes. The block's own output is made from the same probabilities, because computing them twice
+would cost more than the fused kernel saves.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def weigh(q: Tensor, k: Tensor, mask: Tensor | None, scale: float, kind: Importa
 
 
 def num_kept_tokens(num_candidates: int, token_ratio: float | None, num_tokens: int | None) -> int:
-    """How many of ``num_candidates`` tokens are kept per head: ``num_tokens``, or int(N * token_ratio) without its rounding fault.
+    """How many of ``num_candidates`` tokens are kept per head: ``num_tokens``, or int(N * token_ratio) without its
+    rounding fault.
 
     ``int(100 * 0.29)`` is 28 in floating point; here it is 29, and 205 of 1,025 at the paper's ratio of 0.2.
 
@@ -114,8 +116,8 @@ def select_tokens(importance: Tensor, num_tokens: int, num_prefix: int, policy: 
         importance: (B, H, N).
         num_tokens: M, how many are kept in each head.
         num_prefix: how many tokens before the patches (CLS, registers).
-        policy: ``compete`` (the paper): prefix tokens are tokens like any other; ``keep``: they are always among the M, in front;
-            ``drop``: never.
+        policy: ``compete`` (the paper): prefix tokens are tokens like any other; ``keep``: they are always among the M,
+            in front; ``drop``: never.
 
     Returns:
         (B, H, M) int64.

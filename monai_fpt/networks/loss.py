@@ -1,7 +1,8 @@
 """The training loss: cross-entropy, with class weights where classes are unequal (SPEC section 6).
 
-One exclusive label per image gives softmax cross-entropy, several labels binary cross-entropy. Weights are buffers, so they follow the device, and
-can decay from balanced to equal over the training, as the authors offer; :meth:`FPTLoss.set_progress` is what a handler calls per epoch.
+One exclusive label per image gives softmax cross-entropy, several labels binary cross-entropy. Weights are buffers, so
+they follow the device, and can decay from balanced to equal over the training, as the authors offer;
+:meth:`FPTLoss.set_progress` is what a handler calls per epoch.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ class FPTLoss(nn.Module):
     Args:
         task: ``"multiclass"`` (labels (B,) int64) or ``"multilabel"`` (labels (B, K) of 0 and 1).
         class_counts: images per class in the training section; needed for weights.
-        num_images: images in the training section; needed for weights of several labels. None takes the sum of the counts.
-        class_weights: ``"equal"``; ``"balanced"``: n / (K * n_k), or for several labels negatives over positives; ``"decaying"``: from
-            balanced to equal, linearly over the training.
+        num_images: images in the training section; needed for weights of several labels. None takes the sum of the
+            counts.
+        class_weights: ``"equal"``; ``"balanced"``: n / (K * n_k), or for several labels negatives over positives;
+            ``"decaying"``: from balanced to equal, linearly over the training.
 
     Raises:
         ValueError: an unknown choice, or a class without images where weights are wanted.

@@ -1,8 +1,9 @@
 """Learned position embeddings at another input size.
 
-Two rules give different numbers. The authors resize the patch grid bicubically *by scale factors* ``(h + 0.1) / g`` and without
-antialiasing, so that the sampling points differ slightly from resizing to a target size; the published models are trained that way and
-the parity tests need it. timm resizes to a size with antialiasing. :func:`resample_positions` is the authors' rule; timm's is timm's own.
+Two rules give different numbers. The authors resize the patch grid bicubically *by scale factors* ``(h + 0.1) / g`` and
+without antialiasing, so that the sampling points differ slightly from resizing to a target size; the published models
+are trained that way and the parity tests need it. timm resizes to a size with antialiasing. :func:`resample_positions`
+is the authors' rule; timm's is timm's own.
 """
 
 from __future__ import annotations

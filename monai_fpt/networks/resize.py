@@ -1,6 +1,7 @@
 """The one way images are resized: antialiased bilinear, aspect not kept (SPEC section 1).
 
-Extraction, thumbnails and the side image of an uncached prediction all go through here, so that a cached and an uncached image agree.
+Extraction, thumbnails and the side image of an uncached prediction all go through here, so that a cached and an
+uncached image agree.
 """
 
 from __future__ import annotations
@@ -19,5 +20,7 @@ def resize_image(image: Tensor, size: int) -> Tensor:
 
 
 def thumbnail_size(side_size: int) -> int:
-    """Pixels of the cached thumbnail: a quarter more than the side network reads, so that random crops have something to choose from."""
+    """Pixels of the cached thumbnail: a quarter more than the side network reads, so that random crops have something
+    to choose from.
+    """
     return round(side_size * 1.25)

@@ -1,8 +1,9 @@
 """The lightweight side ViT that learns, on a small image, with fused prompts at its side (SPEC section 4).
 
-It is a plain pre-norm ViT whose block l reads P prompts of tapped block l behind its own tokens. The published program computes more than is
-ever read: prompt rows as queries and through the MLP, although they are dropped after the block, and all patch rows of the last block, although
-only CLS goes to the head. Here prompts are keys and values only, and the last block computes one row; the result is the same.
+It is a plain pre-norm ViT whose block l reads P prompts of tapped block l behind its own tokens. The published program
+computes more than is ever read: prompt rows as queries and through the MLP, although they are dropped after the block,
+and all patch rows of the last block, although only CLS goes to the head. Here prompts are keys and values only, and the
+last block computes one row; the result is the same.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Attention(nn.Module):
         weight, bias, dim = self.qkv.weight, self.qkv.bias, tokens.shape[-1]
         q = F.linear(tokens[:, :num_rows], weight[:dim], bias[:dim])
         k, v = F.linear(torch.cat([tokens, prompts], dim=1), weight[dim:], bias[dim:]).chunk(2, dim=-1)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, rows, S / H)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # type: ignore[no-untyped-call]
         attended = F.scaled_dot_product_attention(q, k, v)
         projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return projected
@@ -58,7 +59,8 @@ class SideBlock(nn.Module):
         """The first ``num_rows`` output rows of (B, N, S) tokens that attend to themselves and to (B, P, S) prompts."""
         rows: Tensor = tokens[:, :num_rows]
         rows = rows + self.attn(self.norm1(tokens), self.norm1(prompts), num_rows)
-        return rows + self.mlp(self.norm2(rows))
+        updated: Tensor = rows + self.mlp(self.norm2(rows))
+        return updated
 
 
 class SideViT(nn.Module):

@@ -9,5 +9,6 @@ backbone does not.
 from __future__ import annotations
 
 from monai_fpt.quickstart.images import CLASS_NAMES, SCENES_PER_SPLIT, generate_quickstart_images
+from monai_fpt.quickstart.run import quickstart_overrides, run_quickstart
 
-__all__ = ["CLASS_NAMES", "SCENES_PER_SPLIT", "generate_quickstart_images"]
+__all__ = ["CLASS_NAMES", "SCENES_PER_SPLIT", "generate_quickstart_images", "quickstart_overrides", "run_quickstart"]

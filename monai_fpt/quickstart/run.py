@@ -1,6 +1,8 @@
-"""The quickstart: images are drawn, then the real bundle extracts, trains, tests and tracks, once with features and once without.
+"""The quickstart: images are drawn, then the real bundle extracts, trains, tests and tracks, once with features and
+once without.
 
-Nothing here is special to the quickstart but the images and the settings; it is what ``monai-fpt train`` does with a user's folder.
+Nothing here is special to the quickstart but the images and the settings; it is what ``monai-fpt train`` does with a
+user's folder.
 """
 
 from __future__ import annotations
@@ -75,13 +77,21 @@ def run_quickstart(folder: str | Path = "quickstart_run", seed: int = 0) -> dict
     num_test = len(with_features.parser.get_parsed_content("data").test)
     print(f"4/4 Done in {time.monotonic() - started:.0f} s\n")
     print(f"{'on ' + str(num_test) + ' test images':34s} {'AUC':>7s} {'accuracy':>9s}")
-    for name, label in (("fpt_plus", "FPT+ (features of 512 px)"), ("side_network_alone", "side network alone (128 px)")):
+    for name, label in (
+        ("fpt_plus", "FPT+ (features of 512 px)"),
+        ("side_network_alone", "side network alone (128 px)"),
+    ):
         print(f"{label:34s} {results[name]['auc']:7.3f} {results[name]['accuracy']:9.3f}")
-    print(f"\n{learnable:,} parameters learned, {frozen:,} stayed frozen (this backbone is tiny; on ViT-B/16 it is 0.9 M of 87 M).")
+    print(
+        f"\n{learnable:,} parameters learned, {frozen:,} stayed frozen (this backbone is tiny; on ViT-B/16 it is 0.9 M of 87 M)."
+    )
     print(f"model        {folder / 'run' / 'model.pt'}")
     print(f"predictions  {folder / 'run' / 'test_predictions.csv'}")
     print(f'tracking     mlflow ui --backend-store-uri "{store}"')
-    print("your images  python -m monai.bundle run training " + f'--config_file "{bundle_config("train")}" --dataset_dir FOLDER --run_dir RUN')
+    print(
+        "your images  python -m monai.bundle run training "
+        + f'--config_file "{bundle_config("train")}" --dataset_dir FOLDER --run_dir RUN'
+    )
     return {name: float(metrics["auc"]) for name, metrics in results.items()}
 
 

@@ -229,7 +229,7 @@ def train_backbone(path: Path, steps: int = 800, batch: int = 32, seed: int = 0,
         loss = F.cross_entropy(patch_logits.flatten(0, 1), target.flatten(), weight)
         loss = loss + F.binary_cross_entropy_with_logits(image_logits, present)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learnable, 1.0)
         optimizer.step()
         schedule.step()

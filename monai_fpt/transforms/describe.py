@@ -1,7 +1,7 @@
 """A text that says what a chain of transforms does: two chains that differ in a class or a setting give two texts.
 
-A feature cache must know how its images were read and prepared. Written by hand such a note is forgotten when the chain changes; this one is read
-off the transforms themselves.
+A feature cache must know how its images were read and prepared. Written by hand such a note is forgotten when the chain
+changes; this one is read off the transforms themselves.
 """
 
 from __future__ import annotations
