@@ -84,6 +84,10 @@ def _create(name: str, kwargs: Mapping[str, Any], pretrained: bool = False) -> n
         torch.manual_seed(0)  # a random backbone is the same backbone every time
         try:
             model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)
+        except TypeError as error:
+            raise ValueError(
+                f'backbone_kwargs={dict(kwargs)} do not fit timm\'s "{name}" ({error}); correct or leave them out.'
+            ) from error
         except RuntimeError as error:
             if "Unknown model" not in str(error) and "Invalid pretrained tag" not in str(error):
                 raise

@@ -4,7 +4,7 @@ They are drawn, not taken from anybody. A scene is reddish tissue with large blo
 a few soft patches of fine detail. Each scene is drawn twice, as twins, once for each class:
 
 - ``specks``: the detail is a cluster of dots of one or two pixels, like micro-calcifications;
-- ``grain``: the control. The same patches in the same places hold the same power spectrum, but with random phases, so
+- ``fibres``: the control. The same patches in the same places hold the same power spectrum, but with random phases, so
   that the dots dissolve into noise.
 
 Why it is built this way:
@@ -33,14 +33,14 @@ from PIL import Image
 
 __all__ = ["CLASS_NAMES", "SCENES_PER_SPLIT", "draw_twins", "generate_quickstart_images"]
 
-CLASS_NAMES = ("grain", "specks")
+CLASS_NAMES = ("fibres", "specks")
 """Class folders; the position is the label."""
 
 SCENES_PER_SPLIT: Mapping[str, int] = {"train": 120, "val": 40, "test": 80}
 """Scenes per split; each gives one image per class."""
 
 IMAGE_SIZE = 512
-_CUT = (0.26, 0.30)  # cycles per pixel: the detail's spectrum rises from nothing to everything between these
+_CUT = (0.27, 0.31)  # cycles per pixel: the detail's spectrum rises from nothing to everything between these
 _CELLS = 3  # patches lie in different cells of a grid of 3 x 3, so that they never overlap
 _DETAIL_RMS = 10.0  # grey levels where the envelope is 1
 _RANGE = (70.0, 165.0)  # grey levels of the tissue; what is left on both sides is room for the detail
@@ -90,21 +90,21 @@ def generate_quickstart_images(
 
 
 def draw_twins(rng: np.random.Generator, size: int = IMAGE_SIZE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One scene as (grain, specks), each (size, size, 3) uint8."""
+    """One scene as (fibres, specks), each (size, size, 3) uint8."""
     tissue = np.asarray(_tissue(rng, size), np.int16)
-    grain, specks = np.zeros((2, size, size), np.int16)
+    fibres, specks = np.zeros((2, size, size), np.int16)
     cell = size // _CELLS
     for place in rng.permutation(_CELLS**2)[: int(rng.integers(3, 6))]:
         side = int(rng.integers(round(0.6 * cell), round(0.95 * cell)))
         top, left = divmod(int(place), _CELLS)
         top, left = (at * cell + int(rng.integers(0, cell - side + 1)) for at in (top, left))
         patch = np.s_[top : top + side, left : left + side]
-        grain[patch], specks[patch] = (np.rint(detail) for detail in _detail(rng, side))
-    return (tissue + grain[..., None]).astype(np.uint8), (tissue + specks[..., None]).astype(np.uint8)
+        fibres[patch], specks[patch] = (np.rint(detail) for detail in _detail(rng, side))
+    return (tissue + fibres[..., None]).astype(np.uint8), (tissue + specks[..., None]).astype(np.uint8)
 
 
 def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
-    """A patch as (grain, specks), each (side, side): grey levels around 0, equal in power spectrum and in energy."""
+    """A patch as (fibres, specks), each (side, side): grey levels around 0, equal in power spectrum and in energy."""
     lattice = (
         side // 3
     )  # at most one dot in 3 x 3 pixels, never side by side: overlapping dots would leave the grey range
@@ -113,14 +113,12 @@ def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
     dots = np.zeros((side, side), np.float32)
     dots[rows, columns] = rng.uniform(0.6, 1.0, len(places))
     spectrum = np.fft.rfft2(dots) * _high_pass(side)
-    phases = np.fft.rfft2(rng.standard_normal((side, side)))
+    phases = np.exp(1j * np.angle(np.fft.rfft2(rng.standard_normal((side, side)))))
+    control = np.abs(spectrum) * phases * _direction(side, rng.uniform(0, np.pi))
     envelope = _envelope(rng, side)
-    grain, specks = (
-        np.fft.irfft2(s, s=(side, side)) * envelope
-        for s in (np.abs(spectrum) * phases / np.maximum(np.abs(phases), 1e-6), spectrum)
-    )
+    fibres, specks = (np.fft.irfft2(s, s=(side, side)) * envelope for s in (control, spectrum))
     energy = _DETAIL_RMS**2 * (envelope**2).sum()
-    return _with_energy(grain, energy), _with_energy(specks, energy)
+    return _with_energy(fibres, energy), _with_energy(specks, energy)
 
 
 def _with_energy(detail: NDArray[np.float64], energy: float) -> _Array:
@@ -132,6 +130,12 @@ def _high_pass(side: int) -> _Array:
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     share = np.clip((frequency - _CUT[0]) / (_CUT[1] - _CUT[0]), 0, 1)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * share), np.float32)
+
+
+def _direction(side: int, angle: float) -> _Array:
+    """Gain in the layout of rfft2: 1 for waves along ``angle`` (radians), falling to nothing within about 25 degrees."""
+    waves = np.arctan2(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    return np.asarray(np.exp(-(np.sin(waves - angle) ** 2) / (2 * 0.2**2)), np.float32)
 
 
 def _envelope(rng: np.random.Generator, side: int) -> _Array:

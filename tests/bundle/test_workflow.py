@@ -146,7 +146,12 @@ def test_an_interrupted_training_goes_on_bit_equal(
         pytest.param({"dataset_dir": None}, "neither dataset_dir nor data_list", id="no folder"),
         pytest.param({"method": "lora"}, "method='lora'", id="unknown method"),
         pytest.param({"image_size": 70}, "use 64 or 80", id="image size"),
-        pytest.param({"backbone": "resnet18"}, "not a plain ViT", id="convolutional backbone"),
+        pytest.param(
+            {"backbone": "resnet18", "network_config#backbone_kwargs": {}},
+            "not a plain ViT",
+            id="convolutional backbone",
+        ),
+        pytest.param({"backbone": "resnet18"}, "backbone_kwargs", id="arguments of another model"),
         pytest.param({"backbone": "vit_of_my_dreams"}, "not known to timm", id="unknown backbone"),
         pytest.param({"backbone_weights": "/no/such/file.safetensors"}, "no such file", id="missing weights"),
         pytest.param({"class_weights": "heavy"}, "class_weights='heavy'", id="class weights"),
