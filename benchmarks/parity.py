@@ -29,10 +29,17 @@ TOLERANCE = {  # precision -> (values, gradients)
 DTYPE = {"f32": torch.float32, "f64": torch.float64}
 
 
+def block_indices(text: Any) -> tuple[int, ...]:
+    """``"2-3"``, ``"0,2,3"``, ``"1"`` or a list of indices -> indices."""
+    if isinstance(text, list | tuple):
+        return tuple(int(i) for i in text)
+    ranges = [part.partition("-") for part in str(text).split(",")]
+    return tuple(i for first, _, last in ranges for i in range(int(first), int(last or first) + 1))
+
+
 def case_config(case: dict[str, Any]) -> FPTConfig:
     """The FPTConfig that a golden's JSON describes."""
     vit, network = case["vit"], case["network"]
-    first, _, last = str(network["layers_to_extract"]).partition("-")
     return FPTConfig(
         method="fpt" if network.get("prompt_proj") else "fpt_plus",
         backbone="vit_base_patch16_224",
@@ -40,7 +47,7 @@ def case_config(case: dict[str, Any]) -> FPTConfig:
         image_size=case["input_size"],
         num_classes=case["num_classes"],
         side_size=network["side_input_size"],
-        blocks=tuple(range(int(first), int(last or first) + 1)),
+        blocks=block_indices(network["layers_to_extract"]),
         importance=network["token_imp"],
         token_ratio=network["token_ratio"],
         num_prompts=network["num_prompts"],
@@ -53,6 +60,7 @@ def case_config(case: dict[str, Any]) -> FPTConfig:
             "depth": vit["num_hidden_layers"],
             "num_heads": vit["num_attention_heads"],
             "mlp_ratio": vit["intermediate_size"] / vit["hidden_size"],
+            "qkv_bias": vit.get("qkv_bias", True),
         },
     )
 

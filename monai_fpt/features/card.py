@@ -76,7 +76,7 @@ class FPTModelCard:
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
+            if not isinstance(content, dict) or content.pop("format") != _FORMAT:
                 raise ValueError("another format")
             features = content.pop("features")
             return cls(

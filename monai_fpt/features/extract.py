@@ -8,6 +8,7 @@ own part.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 import time
@@ -19,11 +20,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from monai_fpt.features.spec import FeatureSpec
 from monai_fpt.features.store import FeatureStore, FeatureWriter, file_sha256
 from monai_fpt.networks import FrozenViT, resize_image
 
 __all__ = ["DiskSpaceError", "ExtractionReport", "UnreadableImagesError", "extract"]
 
+_MENDS = {
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room in your quota",
+    errno.EACCES: "Get the right to write there",
+}
 _COMPUTE = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -143,6 +150,7 @@ def extract(
         ValueError: the backbone is not the spec's, or two items have one key.
     """
     start = time.monotonic()
+    _require_same_taps(backbone, store.spec)
     if backbone.fingerprint != store.spec.backbone_fingerprint:
         raise ValueError(
             f"The backbone's weights ({backbone.fingerprint[:12]}) are not those of the spec ({store.spec.backbone_fingerprint[:12]})."
@@ -150,8 +158,9 @@ def extract(
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     world_size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
     everything = _unique(items)
-    missing = [item for item in everything if store.find(item) is None]
-    share = missing[rank::world_size]
+    missing = [i for i, item in enumerate(everything) if store.find(item) is None]
+    # shares of the whole list: ranks do not see the same cache, as one may have finished images before another starts
+    share = [everything[i] for i in missing if i % world_size == rank]
     progress = progress and rank == 0
     _require_space(store, len(missing), progress and bool(missing))
     if not share:
@@ -181,10 +190,23 @@ def extract(
             raise
         raise DiskSpaceError(
             f'Writing to the feature cache "{store.path}" failed ({error.strerror or error}); {done} images are finished and safe. '
-            f"Make room on the disk and run the same command again: it goes on from there."
+            f"{_MENDS.get(error.errno or 0, 'Mend that')} and run the same command again: it goes on from there."
         ) from error
     reused = len(everything) - len(missing)
     return ExtractionReport(done, reused, tuple(failed), time.monotonic() - start, done * store.layout.num_bytes)
+
+
+def _require_same_taps(backbone: FrozenViT, spec: FeatureSpec) -> None:
+    names = ("image_size", "blocks", "importance", "prefix_tokens", "positions", "num_tokens", "norm_eps")
+    differing = [
+        f"{name} (backbone: {getattr(backbone, name)}, spec: {getattr(spec, name)})"
+        for name in names
+        if getattr(backbone, name) != getattr(spec, name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The backbone is not set up as the spec says: {'; '.join(differing)}; use the network the spec was made from."
+        )
 
 
 def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -97,7 +97,7 @@ class FeatureSpec:
             blocks=backbone.blocks,
             importance=backbone.importance,
             prefix_tokens=backbone.prefix_tokens,
-            positions=network.config.positions,
+            positions=backbone.positions,
             norm_eps=backbone.norm_eps,
             num_tokens=backbone.num_tokens,
             num_all_tokens=backbone.num_all_tokens,
@@ -149,7 +149,7 @@ class FeatureSpec:
         """
         ours, theirs = self.to_dict(), other.to_dict()
         differing = [
-            f"{name} (cache: {_short(theirs[name])}, wanted: {_short(ours[name])})"
+            f"{name} (cache: {_short(theirs[name], ours[name])}, wanted: {_short(ours[name], theirs[name])})"
             for name in ours
             if ours[name] != theirs[name]
         ]
@@ -160,9 +160,13 @@ class FeatureSpec:
             )
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, other: Any) -> str:
+    """Long values from a little before the place where they differ."""
     text = str(value)
-    return text if len(text) <= 48 else f"{text[:45]}..."
+    if len(text) <= 48:
+        return text
+    start = max(0, next((i for i, (a, b) in enumerate(zip(text, str(other), strict=False)) if a != b), len(text)) - 15)
+    return f"{'...' if start else ''}{text[start : start + 42]}{'...' if start + 42 < len(text) else ''}"
 
 
 def random_features(

@@ -117,6 +117,7 @@ class FeatureStore:
         self.strict = strict
         self.layout = RecordLayout(resolved)
         self._maps: dict[str, mmap.mmap] = {}
+        self._intact: set[FeatureEntry] = set()
         self._index: dict[str, dict[str, FeatureEntry]] = {}
         self.reload()
 
@@ -172,11 +173,25 @@ class FeatureStore:
     def read(self, entry: FeatureEntry) -> StoredImage:
         """One image's tensors; they share memory with the file and must not be written to.
 
+        The checksum is compared at the first reading of each record in a process.
+
         Raises:
-            CorruptCacheError: the record is not there.
+            CorruptCacheError: the record is not there, or damaged.
         """
         start = entry.row * self.layout.num_bytes
-        return self.layout.decode(self._map(entry.part, start + self.layout.num_bytes), start)
+        buffer = self._map(entry.part, start + self.layout.num_bytes)
+        if entry not in self._intact:
+            if not self._is_intact(entry, buffer):
+                raise CorruptCacheError(
+                    f'The features of "{entry.key}" in "{self.path}" are damaged; run "monai-fpt cache verify", delete '
+                    f"parts/{entry.part}.* and extract again."
+                )
+            self._intact.add(entry)
+        return self.layout.decode(buffer, start)
+
+    def _is_intact(self, entry: FeatureEntry, buffer: mmap.mmap) -> bool:
+        start = entry.row * self.layout.num_bytes
+        return zlib.crc32(memoryview(buffer)[start : start + self.layout.num_bytes]) == entry.crc32
 
     def writer(self) -> FeatureWriter:
         """A new part to append to; use it as a context manager."""
@@ -202,7 +217,7 @@ class FeatureStore:
                 try:
                     start = entry.row * self.layout.num_bytes
                     buffer = self._map(entry.part, start + self.layout.num_bytes)
-                    intact = zlib.crc32(memoryview(buffer)[start : start + self.layout.num_bytes]) == entry.crc32
+                    intact = self._is_intact(entry, buffer)
                 except CorruptCacheError as error:
                     problems.append(str(error))
                     continue
@@ -218,9 +233,12 @@ class FeatureStore:
             whole = journal.read_bytes().rfind(b"\n") + 1
             if whole == journal.stat().st_size:
                 continue
-            with open(journal.with_suffix(".bin"), "rb") as data:
-                if try_lock(data):  # a living writer holds it
-                    os.truncate(journal, whole)
+            try:
+                with open(journal.with_suffix(".bin"), "rb") as data:
+                    if try_lock(data):  # a living writer holds it; one that just finished has completed its line
+                        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+            except FileNotFoundError:
+                continue  # its data are gone; verify() says so
 
     def _remember(self, entry: FeatureEntry) -> None:
         versions = self._index.setdefault(entry.key, {})
@@ -248,11 +266,11 @@ class FeatureStore:
 
     def _read_spec(self) -> FeatureSpec | None:
         try:
-            text = (self.path / "spec.json").read_text(encoding="utf-8")
+            raw = (self.path / "spec.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            content = json.loads(text)
+            content = json.loads(raw.decode())
             spec = FeatureSpec.from_dict(content["spec"])
             whole = content["format"] == _FORMAT and content["fingerprint"] == spec.fingerprint
         except (ValueError, KeyError, TypeError) as error:
@@ -315,9 +333,10 @@ class FeatureWriter:
             os.fsync(self._data.fileno())
             _write_all(self._journal, "".join(entry.to_line() for entry in entries).encode())
             os.fsync(self._journal.fileno())
-        except OSError:
-            os.truncate(self._journal.name, journal_end)
-            os.truncate(self._data.name, data_end)
+        except BaseException:  # Ctrl-C too: a second attempt must not write behind a half-written first one
+            for file, end in ((self._journal, journal_end), (self._data, data_end)):
+                os.truncate(file.name, end)
+                file.seek(end)
             raise
         self._rows += len(entries)
         self._pending.clear()
@@ -344,6 +363,8 @@ class FeatureWriter:
     def _new_part(folder: Path) -> tuple[str, Any]:
         number = len(list(folder.glob("*.bin")))
         while True:
+            while (folder / f"{number:05d}.jsonl").exists():  # a journal whose data are gone keeps its number
+                number += 1
             try:
                 return f"{number:05d}", open(folder / f"{number:05d}.bin", "xb", buffering=0)
             except FileExistsError:

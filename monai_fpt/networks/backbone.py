@@ -164,6 +164,7 @@ class FrozenViT(nn.Module):
         self.std: tuple[float, ...] = tuple(config.get("std") or (0.5, 0.5, 0.5))
         self.patch_size = _patch_size(trunk)
         self.image_size = _checked_image_size(image_size, self.patch_size)
+        self.positions: PositionRule = positions
         self._resize(trunk, positions)
 
         self.embed_dim = int(trunk.embed_dim)
@@ -181,6 +182,11 @@ class FrozenViT(nn.Module):
         candidates = self.num_all_tokens - (self.num_prefix_tokens if prefix_tokens == "drop" else 0)
         ratio_of = self.num_all_tokens if num_tokens is None else candidates
         self.num_tokens = min(num_kept_tokens(ratio_of, token_ratio, num_tokens), candidates)
+        if prefix_tokens == "keep" and self.num_tokens < self.num_prefix_tokens:
+            raise ValueError(
+                f'prefix_tokens="keep" must keep {self.num_prefix_tokens} prefix tokens, but only {self.num_tokens} '
+                f"tokens are kept; raise token_ratio or num_tokens."
+            )
 
         norms = [m for m in trunk.modules() if hasattr(m, "eps") and isinstance(getattr(m, "weight", None), Tensor)]
         for norm in norms:
@@ -191,6 +197,9 @@ class FrozenViT(nn.Module):
         del trunk.blocks[self.blocks[-1] + 1 :]
         self.vit: Any = trunk.requires_grad_(False).eval()
         self.register_state_dict_post_hook(_leave_out_of_state_dict)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_note_own_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_missing)  # type: ignore[no-untyped-call]
+        self._own_names: frozenset[str] = frozenset()
 
     @property
     def feature_shape(self) -> tuple[int, int, int, int, int]:
@@ -286,6 +295,16 @@ def _pre_hooks(trunk: Any, tap: _Tap) -> Iterator[_Tap]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _note_own_names(module: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, FrozenViT)
+    module._own_names = frozenset(f"{prefix}vit.{name}" for name in module.vit.state_dict())
+
+
+def _forget_missing(module: nn.Module, incompatible: Any) -> None:
+    assert isinstance(module, FrozenViT)
+    incompatible.missing_keys[:] = [key for key in incompatible.missing_keys if key not in module._own_names]
 
 
 def _leave_out_of_state_dict(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

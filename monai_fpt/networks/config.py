@@ -8,7 +8,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from monai_fpt.networks.importance import Importance, PrefixPolicy
 from monai_fpt.networks.positions import PositionRule
@@ -88,16 +88,18 @@ class FPTConfig:
         for name in ("side_size", "num_tokens"):
             if getattr(self, name) is not None:
                 _check_int(name, getattr(self, name), 1)
-        if self.num_tokens is None and not (self.token_ratio is not None and 0 < self.token_ratio <= 1):
+        if self.num_tokens is None and not (_is_number(self.token_ratio) and 0 < self.token_ratio <= 1):
             raise ValueError(f"token_ratio={self.token_ratio} must lie above 0 and at most at 1, or give num_tokens.")
-        if not 0 <= self.dropout < 1:
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ValueError(f"dropout={self.dropout} must lie at 0 or above and below 1.")
-        if self.norm_eps is not None and not self.norm_eps > 0:
+        if self.norm_eps is not None and not (_is_number(self.norm_eps) and self.norm_eps > 0):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive, or None for the backbone's own.")
         if self.backbone_weights is not None:
             object.__setattr__(self, "backbone_weights", str(self.backbone_weights))
         if self.blocks is not None:
-            object.__setattr__(self, "blocks", tuple(int(b) for b in self.blocks))
+            if isinstance(self.blocks, str) or not all(isinstance(b, int) for b in self.blocks):
+                raise ValueError(f"blocks={self.blocks!r} must be whole numbers, as in [6, 7, 8, 9, 10, 11], or None.")
+            object.__setattr__(self, "blocks", tuple(self.blocks))
 
     def side_pixels(self, patch_size: int) -> int:
         """Input size of the side network for a backbone of this patch size.
@@ -144,6 +146,10 @@ class FPTConfig:
         """
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls.from_dict(values.get("network", values))
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_int(name: str, value: Any, least: int) -> None:

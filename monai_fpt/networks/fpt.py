@@ -98,7 +98,6 @@ class FPTClassifier(nn.Module):
         )
         self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
         self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(_forget_missing_backbone)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor, features: CachedFeatures | None = None) -> Tensor:
         """Logits (B, K).
@@ -113,11 +112,11 @@ class FPTClassifier(nn.Module):
             ValueError: shapes that do not fit.
         """
         if features is None:
-            features = self.backbone(image).features
+            features, image = self.backbone(image).features, self.reduce_image(image)
         else:
             features = self._checked_features(image, features)
-        if image.shape[-1] == self.backbone.image_size:
-            image = self.reduce_image(image)
+            if image.shape[-1] == self.backbone.image_size != self.side_size:
+                image = self.reduce_image(image)
         prompts: Tensor = self.fusion(features)
         logits: Tensor = self.side(image, prompts)
         return logits
@@ -207,7 +206,3 @@ def _refuse_another_backbone(module: nn.Module, state: Mapping[str, Any], prefix
         f'This adapter was trained on backbone "{name}" (weights {print_[:12]}), but the network has "{own_name}" (weights {own_print[:12]}); '
         f"build the network with the adapter's backbone and weights."
     )
-
-
-def _forget_missing_backbone(module: nn.Module, incompatible: Any) -> None:
-    incompatible.missing_keys[:] = [key for key in incompatible.missing_keys if "backbone.vit." not in key]

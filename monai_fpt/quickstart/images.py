@@ -3,17 +3,17 @@
 They are drawn, not taken from anybody. A scene is reddish tissue with large blobs, vessels and a vignette; in it lie
 a few soft patches of fine detail. Each scene is drawn twice, as twins, once for each class:
 
-- ``specks``: the detail is a cluster of dots of one or two pixels, like micro-calcifications;
-- ``fibres``: the control. The same patches in the same places hold the same power spectrum, but with random phases, so
-  that the dots dissolve into noise.
+- ``specks``: clusters of dots of one or two pixels, like micro-calcifications;
+- ``fibres``: the control. The same patches in the same places, with the same energy in the same band of frequencies,
+  but as fine lines of a random direction per patch.
 
 Why it is built this way:
 
-- Detail lives above 0.26 cycles per pixel only. Antialiased resizing from 512 to 160 or 128 pixels (Nyquist limits of
-  0.156 and 0.125) removes it: mean, contrast and blur of the small views of twins agree to a fraction of a grey
-  level. Nothing is clipped on the way.
-- Equal power spectra and equal energy mean that no linear filter of any kind separates the classes by its mean or its
-  energy, at any resolution; only a network that sees single pixels and is not linear can.
+- Detail lives above 0.27 cycles per pixel only. Antialiased resizing from 512 to 160 or 128 pixels (Nyquist limits of
+  0.156 and 0.125) removes it: small views of twins agree to about a tenth of a grey level (root mean square).
+  Nothing is clipped on the way.
+- Both details have mean 0 and equal energy, so that brightness, contrast and sharpness say nothing at any size; only
+  the arrangement of single pixels does.
 - Colour, brightness, blobs, number, place and size of the patches vary from scene to scene and say nothing, since
   twins share them. A network that is blind to the detail gives twins the same score, which is an AUC of 0.5 without
   luck in either direction.
@@ -85,7 +85,7 @@ def generate_quickstart_images(
         for scene in range(number):
             twins = draw_twins(np.random.default_rng([seed, split_index, scene]), size)
             for folder, pixels in zip(folders, twins, strict=True):
-                Image.fromarray(pixels).save(folder / f"scene_{scene:03d}.png", compress_level=1)
+                Image.fromarray(pixels).save(folder / f"scene_{scene:03d}.png", compress_level=1, compress_type=3)
     return {split: number * len(CLASS_NAMES) for split, number in scenes.items()}
 
 
@@ -104,7 +104,7 @@ def draw_twins(rng: np.random.Generator, size: int = IMAGE_SIZE) -> tuple[NDArra
 
 
 def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
-    """A patch as (fibres, specks), each (side, side): grey levels around 0, equal in power spectrum and in energy."""
+    """A patch as (fibres, specks), each (side, side): grey levels around 0, equal in energy."""
     lattice = (
         side // 3
     )  # at most one dot in 3 x 3 pixels, never side by side: overlapping dots would leave the grey range

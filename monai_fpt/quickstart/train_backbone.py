@@ -1,12 +1,12 @@
 """Train the small ViT of the quickstart from nothing: ``python -m monai_fpt.quickstart.train_backbone``.
 
 A quickstart needs a frozen backbone that knows fine detail, and may not fetch one. A random ViT does not do
-(measured: AUC about 0.5), so this one learns from textures drawn here: gratings, strokes, plaids, band-limited noise
+(FPT+ on it: test AUC 0.50), so this one learns from textures drawn here: gratings, strokes, plaids, band-limited noise
 and dots, 33 classes by direction, period, density, size and sign, in soft patches on coloured clouds. Every token
 says which texture it lies on (cross-entropy), the class token which are present.
 
-What it has not seen are the quickstart's pictures: its textures come from another generator (no twins, no equal
-spectra, no tissue, ellipses of one texture each on 224 pixels), and none of its classes is a class of the quickstart.
+What it has not seen are the quickstart's pictures: its textures come from another generator (no twins, no band
+limit, no tissue; ellipses of one texture each on 224 pixels), and none of its classes is a class of the quickstart.
 It knows dots and noise as an ImageNet network knows fur and gravel; which of them matters is left for FPT+ to learn.
 
 Positions are zero and stay so: a texture is the same everywhere, and the network reads 512 pixels as it read 224. The

@@ -292,3 +292,36 @@ def test_training_never_opens_an_image_again(
     }
     run_bundle("train", overrides)
     assert np.isfinite(torch.load(tmp_path / "run" / "model.pt", weights_only=True)["side.head.weight"].numpy()).all()
+
+
+@pytest.mark.slow
+def test_monai_s_own_tracking_runs_beside_ours(images: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from monai_fpt.bundle import bundle_config
+
+    run_dir = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(bundle_config("train"))),
+        *("--tracking", "mlflow", "--dataset_dir", str(images), "--run_dir", str(run_dir)),
+        *(
+            "--backbone",
+            "vit_tiny_patch16_224",
+            "--backbone_weights",
+            "None",
+            "--image_size",
+            "64",
+            "--max_epochs",
+            "1",
+        ),
+        *("--network_config#side_size", "32", "--network_config#backbone_kwargs", "{'depth': 2}", "--batch_size", "4"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    stock = MlflowClient(f"sqlite:///{run_dir / 'output' / 'mlruns.db'}")
+    experiments = [e.experiment_id for e in stock.search_experiments()]
+    assert any("train_loss" in run.data.metrics for run in stock.search_runs(experiments))
+    ours = MlflowClient(f"sqlite:///{run_dir / 'mlflow.db'}")
+    (run,) = ours.search_runs([e.experiment_id for e in ours.search_experiments()])
+    assert run.info.status == "FINISHED" and "test_auc" in run.data.metrics

@@ -41,7 +41,7 @@ for case in cases:
 else:
     for name in set(children) - set(codes):
         codes[name] = os.waitstatus_to_exitcode(os.waitpid(children[name], 0)[1])
-    print(json.dumps(codes))
+    (folder / "codes.json").write_text(json.dumps(codes))
     os._exit(0)
 
 exec(case["before"])
@@ -55,9 +55,13 @@ exec(case["after"])
 WAIT = "time.sleep(120)"
 WRITE = "while True: tracker.log_metrics({'loss': 1.0}, 2)"
 WORKER = """
+ready, tell = os.pipe()
 child = os.fork()
 if child == 0:
-    time.sleep(120)
+    os.write(tell, b"x")
+    time.sleep(60)
+    os._exit(1)
+os.read(ready, 1)  # Python drops a signal that arrives while it still sets up the child
 os.kill(child, signal.SIGTERM)
 os.waitpid(child, 0)
 tracker.close()
@@ -122,8 +126,8 @@ def ended(folder: Path, cases: list[Case], together: bool = False) -> dict[str, 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     plan = json.dumps([asdict(case) for case in cases])
     command = [sys.executable, "-c", PROGRAM, str(folder), "together" if together else "in turn", plan]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=400)
-    codes = json.loads(done.stdout.splitlines()[-1])
+    subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=True, timeout=400, start_new_session=True)
+    codes = json.loads((folder / "codes.json").read_text())
     client = MlflowClient(f"sqlite:///{folder / 'store'}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
     assert len(runs) == len(cases)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from toy_training import Toy
 
@@ -43,7 +44,7 @@ def test_every_score_can_be_written_in_a_config(tmp_path: Path, toy: Callable[..
     for name in FPT_SCORES:
         parser.get_parsed_content(name).attach(evaluator, name)
     pooled: list[dict[str, torch.Tensor]] = []
-    evaluator.add_event_handler("iteration_completed", lambda engine: pooled.extend(engine.state.output))
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: pooled.extend(engine.state.output))
     evaluator.run()
     expected = classification_scores(
         torch.stack([p["pred"] for p in pooled]),

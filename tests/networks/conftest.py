@@ -64,5 +64,7 @@ def real_weights() -> Path:
     """Folder of the pretrained ViT-Tiny; tests that need it are skipped where it is not given."""
     folder = os.environ.get("MONAI_FPT_TEST_WEIGHTS")
     if not folder:
-        pytest.skip("needs pretrained weights: set MONAI_FPT_TEST_WEIGHTS to the folder with vit_tiny_patch16_224_*.safetensors")
+        pytest.skip(
+            "needs pretrained weights: set MONAI_FPT_TEST_WEIGHTS to the folder with vit_tiny_patch16_224_*.safetensors"
+        )
     return Path(folder)

@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def twins() -> list[tuple[Pixels, Pixels]]:
-    return [draw_twins(np.random.default_rng([5, 0, scene])) for scene in range(48)]
+    return [draw_twins(np.random.default_rng([5, 0, scene])) for scene in range(32)]
 
 
 def small_view(pixels: Pixels, size: int) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_files_whatever_the_number_of_scenes(tmp_pa
 
 def test_scenes_of_different_splits_differ(tmp_path: Path) -> None:
     generate_quickstart_images(tmp_path, scenes={"train": 1, "val": 1}, size=192)
-    train, val = (np.asarray(Image.open(tmp_path / split / "grain/scene_000.png")) for split in ("train", "val"))
+    train, val = (np.asarray(Image.open(tmp_path / split / "fibres/scene_000.png")) for split in ("train", "val"))
     assert not np.array_equal(train, val)
 
 
@@ -106,7 +106,7 @@ def test_twins_have_the_same_energy_at_full_size_but_other_extremes(twins: list[
 
 @pytest.mark.parametrize("size", [128, 160])
 def test_small_views_of_twins_are_all_but_equal(twins: list[tuple[Pixels, Pixels]], size: int) -> None:
-    differences = [small_view(grain, size) - small_view(specks, size) for grain, specks in twins]
+    differences = [small_view(fibres, size) - small_view(specks, size) for fibres, specks in twins]
     assert max(float(np.abs(d).max()) for d in differences) <= 3
     assert max(float(np.sqrt((d**2).mean())) for d in differences) < 0.25
 
