@@ -50,6 +50,7 @@ def case_config(case: dict[str, Any]) -> FPTConfig:
         blocks=block_indices(network["layers_to_extract"]),
         importance=network["token_imp"],
         token_ratio=network["token_ratio"],
+        num_tokens=case.get("n_kept"),
         num_prompts=network["num_prompts"],
         side_reduction=network["side_reduction_ratio"],
         norm_eps=vit["layer_norm_eps"],

@@ -162,6 +162,10 @@ def extract(
     # shares of the whole list: ranks do not see the same cache, as one may have finished images before another starts
     share = [everything[i] for i in missing if i % world_size == rank]
     progress = progress and rank == 0
+    if progress and missing:
+        print(
+            f"Backbone: {backbone.name}, fingerprint {backbone.fingerprint[:12]}; timm states its licence as: {backbone.license}"
+        )
     _require_space(store, len(missing), progress and bool(missing))
     if not share:
         return ExtractionReport(0, len(everything) - len(missing), (), time.monotonic() - start, 0)

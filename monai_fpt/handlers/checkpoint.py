@@ -93,7 +93,6 @@ class FPTCheckpointHandler:
 
     def attach(self, engine: Any) -> None:
         """Attach to the trainer."""
-        self.logger = getattr(engine, "logger", self.logger)
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.COMPLETED, self.completed)
 
@@ -124,7 +123,7 @@ class FPTCheckpointHandler:
         if self.best_epoch is None or fpt_strictly_better(metric, self.best_metric):
             self.best_metric, self.best_epoch = metric, int(evaluator.state.epoch)
             self._save_model()
-            self.logger.info(f"epoch {self.best_epoch}: {name} {metric:.4f} is the best, saved {self.model_path.name}")
+            self.logger.debug(f"epoch {self.best_epoch}: {name} {metric:.4f} is the best, saved {self.model_path.name}")
 
     def epoch_completed(self, engine: Any) -> None:
         """Save the last state."""

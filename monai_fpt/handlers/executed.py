@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +38,47 @@ def fpt_executed_config() -> dict[str, Any]:
     return copy.deepcopy(config) if isinstance(config, dict) else {}
 
 
-def fpt_tracked_params(config: dict[str, Any]) -> dict[str, Any]:
+def fpt_tracked_params(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain top-level values of a configuration, for the parameters of a run; of paths only the last part is told.
 
     Args:
-        config: raw, as :func:`fpt_executed_config` gives it.
+        config: raw, as :func:`fpt_executed_config` gives it, or the fields of a configuration object.
     """
-    plain = {k: v for k, v in config.items() if v is None or isinstance(v, bool | int | float | str)}
-    plain = {k: v for k, v in plain.items() if not (isinstance(v, str) and v.startswith(("$", "@", "%")))}
-    return {
-        k: Path(v).name if isinstance(v, str) and (k in _PATHS or Path(v).is_absolute()) else v
-        for k, v in plain.items()
-    }
+    plain = {k: v for k, v in config.items() if v is None or isinstance(v, bool | int | float | str | list)}
+    return {k: _told(k, v) for k, v in plain.items() if not (isinstance(v, str) and v.startswith(("$", "@", "%")))}
 
 
-def fpt_log_run(tracker: Any, folder: str | Path, config: dict[str, Any]) -> None:
+def fpt_log_run(tracker: Any, folder: str | Path, config: Mapping[str, Any]) -> None:
     """Leave the executed configuration in the run's folder, and it and the model in the tracking store.
+
+    The store gets both without the folders of the user's machine: of every path only the last part.
 
     Args:
         tracker: an ``FPTTracker``.
         folder: gets ``config.json``; ``model.pt`` and ``model.json`` are sent from it where they are.
-        config: raw, as :func:`fpt_executed_config` gives it. The store gets it without the folders of the user's data.
+        config: raw, as :func:`fpt_executed_config` gives it.
     """
     if process_rank() != 0:
         return
     target = Path(folder) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file_content(target, json.dumps(config, indent=1, default=str).encode())
-    tracker.log_dict(config | fpt_tracked_params(config), "config.json")
-    for name in (MODEL_FILE, CARD_FILE):
-        if (Path(folder) / name).exists():
-            tracker.log_artifact(Path(folder) / name)
+    tracker.log_dict({k: _told(k, v) for k, v in config.items()}, "config.json")
+    if (Path(folder) / MODEL_FILE).exists():
+        tracker.log_artifact(Path(folder) / MODEL_FILE)
+    if (Path(folder) / CARD_FILE).exists():
+        card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
+        tracker.log_dict({k: _told(k, v) for k, v in card.items()}, CARD_FILE)
+
+
+def _told(name: str, value: Any) -> Any:
+    """A value as others may read it: of paths only the last part."""
+    if isinstance(value, Mapping):
+        return {k: _told(k, v) for k, v in value.items()}
+    if (
+        isinstance(value, str)
+        and (name in _PATHS or Path(value).is_absolute())
+        and not value.startswith(("$", "@", "%"))
+    ):
+        return Path(value).name or value
+    return value

@@ -55,7 +55,7 @@ def test_a_finished_training_trains_nothing_and_says_so(
     first = toy(tmp_path, epochs=2)
     first.trainer.run()
     again = toy(tmp_path, epochs=2, resume=True)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="monai_fpt"):
         again.trainer.run()
     assert again.seen == []
     assert torch.equal(again.weights(), first.weights())
