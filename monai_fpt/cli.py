@@ -160,16 +160,21 @@ def main() -> None:
     from monai_fpt.handlers import fpt_root_cause
 
     try:
-        app()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on (with --resume true once an epoch is finished).", file=sys.stderr)
-        sys.exit(130)
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 1
     except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong option: typer's own exceptions
+            error.show()
+            sys.exit(error.exit_code)
         cause = fpt_root_cause(error)
         if cause is None or os.environ.get("MONAI_FPT_DEBUG"):
             raise
         print(f"error: {cause}", file=sys.stderr)
-        sys.exit(1)
+        code = 1
+    if code == 130:
+        print("interrupted; the same command goes on (with --resume true once an epoch is finished).", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

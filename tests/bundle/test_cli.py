@@ -116,7 +116,7 @@ def test_ctrl_c_in_training_ends_killed_and_resume_finishes(images: Path, tmp_pa
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode in (130, -signal.SIGINT)  # CPython ends by the signal once it has passed an eval
     assert "interrupted" in said and "Traceback" not in said
     client = MlflowClient(f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}")
     (first,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
