@@ -36,6 +36,7 @@ def build_data_list(
     label_columns: Sequence[str] | None = None,
     allow_missing_classes: bool = False,
     allow_group_leakage: bool = False,
+    only: str | None = None,
 ) -> FPTDataList:
     """Data list of a folder, a table or a saved list.
 
@@ -57,6 +58,7 @@ def build_data_list(
         label_columns: columns of 0 and 1 for several labels.
         allow_missing_classes: accept classes without images in validation or test.
         allow_group_leakage: accept patients in two splits.
+        only: fill this section alone, for an evaluation; tables only.
 
     Raises:
         FileNotFoundError: folder, table or images are missing.
@@ -71,7 +73,13 @@ def build_data_list(
     if table is None and folder is not None:
         table = _own_table(folder)
     if table is not None and table.suffix.lower() == ".json":
-        return FPTDataList.load(table, folder or table.parent)
+        saved = FPTDataList.load(table, folder or table.parent)
+        if classes is not None and tuple(classes) != saved.classes:
+            raise ValueError(
+                f"data list {table.name!r}: its classes {list(saved.classes)} are not {list(classes)}, in this order; "
+                "build the list again with these classes."
+            )
+        return saved
     if table is not None:
         return data_list_from_table(
             table,
@@ -86,6 +94,7 @@ def build_data_list(
             test_fraction=test_fraction,
             seed=seed,
             allow_group_leakage=allow_group_leakage,
+            only=only,
         )
     assert folder is not None
     return data_list_from_folders(

@@ -39,6 +39,9 @@ class FPTImageReader(ImageReader):  # type: ignore[misc]
         >>> load = LoadImaged(keys="image", reader="monai_fpt.data.FPTImageReader")  # the same in a bundle's config
     """
 
+    def __init__(self) -> None:
+        self.version = 1  # of the pixels: part of what a feature cache is made with
+
     def verify_suffix(self, filename: _FileOrFiles) -> bool:
         """Whether every file looks like a supported image."""
         return all(is_image_file(name) for name in _as_paths(filename))

@@ -10,6 +10,7 @@ an error, because the scores would be too good. Without a split column the image
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,18 @@ from monai_fpt.data.split import check_fractions, section_of_name
 
 __all__ = ["GROUP_COLUMNS", "data_list_from_table"]
 
-GROUP_COLUMNS = ("patient", "patient_id", "lesion_id", "group")
+GROUP_COLUMNS = (
+    "patient",
+    "patientid",
+    "patientkey",
+    "subject",
+    "subjectid",
+    "case",
+    "caseid",
+    "lesion",
+    "lesionid",
+    "group",
+)
 _Label: TypeAlias = int | list[float]
 _TRUTH = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0}
 
@@ -42,6 +54,7 @@ def data_list_from_table(
     test_fraction: float = 0.2,
     seed: int = 0,
     allow_group_leakage: bool = False,
+    only: str | None = None,
 ) -> FPTDataList:
     """Data list of a table.
 
@@ -53,8 +66,8 @@ def data_list_from_table(
         label_column: column of class names; not used with ``label_columns``.
         split_column: column of train/training, val/valid/validation, test/testing in any case; where the table has no
             such column, the images are split.
-        group_column: column of patients; by default the first of ``patient``, ``patient_id``, ``lesion_id``,
-            ``group`` that the table has. An empty cell is a patient of its own.
+        group_column: column of patients; by default the first of ``GROUP_COLUMNS`` that the table has, whatever its
+            case, spaces and underscores (``PatientID``, ``patient id``, ``subject``, ``case_id``, ``lesion_id``, ...). An empty cell is a patient of its own.
         classes: class names in the order of their labels; by default those that occur, sorted.
         label_columns: several columns of 0 and 1 make the task ``multilabel``; their names are the classes.
         val_fraction: share of the images (of the training rows, where a split column has no validation rows) for
@@ -62,6 +75,8 @@ def data_list_from_table(
         test_fraction: share of the images for the test, without a split column.
         seed: another seed, another split.
         allow_group_leakage: go on although a patient occurs in two splits of the split column.
+        only: to evaluate: fill this section alone, with its rows of the split column, or with all rows where there is
+            no such column; classes may then be absent.
 
     Returns:
         The list, of task ``multiclass`` or ``multilabel``.
@@ -85,6 +100,8 @@ def data_list_from_table(
     groups: list[str | None] = [cell or None for cell in rows[group_column]] if group_column else [None] * len(rows)
     items = [data_item(folder, image, label, group) for image, label, group in zip(images, labels, groups, strict=True)]
     _refuse_repeated_images(items, where)
+    if only is not None:
+        return _one_section(only, rows, items, split_column, names, where)
     if split_column in rows:
         sections = _given_sections(rows, items, split_column, where)
         _refuse_untrained_classes(sections["training"], names, where)
@@ -152,8 +169,8 @@ def _group_column(rows: pd.DataFrame, name: str | None, where: str) -> str | Non
     if name is not None:
         _require_columns(rows, [name], where)
         return name
-    by_lowered = {str(column).lower(): str(column) for column in rows.columns}
-    return next((by_lowered[usual] for usual in GROUP_COLUMNS if usual in by_lowered), None)
+    by_letters = {re.sub(r"[^a-z]", "", str(column).lower()): str(column) for column in rows.columns}
+    return next((by_letters[usual] for usual in GROUP_COLUMNS if usual in by_letters), None)
 
 
 def _class_labels(
@@ -216,6 +233,20 @@ def _refuse_repeated_images(items: list[dict[str, Any]], where: str) -> None:
         if key in first:
             raise ValueError(f"{where}: image {key!r} has more than one row; keep one row for each image.")
         first[key] = item["label"]
+
+
+def _one_section(
+    only: str, rows: pd.DataFrame, items: list[dict[str, Any]], column: str, names: tuple[str, ...], where: str
+) -> FPTDataList:
+    """A list with one section, for an evaluation."""
+    if column in rows:
+        items = [item for value, item in zip(rows[column], items, strict=True) if section_of_name(value) == only]
+    if not items:
+        raise ValueError(
+            f"{where}: column {column!r} has no row of section {only!r}; mark rows, or choose another section."
+        )
+    sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS} | {only: items}
+    return FPTDataList(classes=names, task=_task_of(items), **sections)
 
 
 def _given_sections(

@@ -105,7 +105,10 @@ class _Images(Dataset[dict[str, Any]]):
                 raise ValueError(f"load gave values from {image.min():.3g} to {image.max():.3g}, expected [0, 1]")
             return facts | {"image": resize_image(image.float()[None], self.size)[0].clamp(0, 1)}
         except Exception as error:  # whatever a decoder raises
-            return facts | {"error": " ".join(str(error).split()) or type(error).__name__}
+            reason: BaseException = error
+            while reason.__cause__ is not None:  # MONAI wraps the reader's sentence
+                reason = reason.__cause__
+            return facts | {"error": " ".join(str(reason).split()) or type(reason).__name__}
 
 
 def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:

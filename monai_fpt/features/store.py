@@ -165,7 +165,10 @@ class FeatureStore:
             stat = os.stat(item["image"])
         except (OSError, KeyError):
             return newest_first[0]
-        for entry in newest_first:
+        exact = (
+            stat.st_mtime_ns % 1_000_000_000 != 0
+        )  # whole seconds come from archives, where many files share one time
+        for entry in newest_first if exact else ():
             if (entry.size, entry.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return entry
         return versions.get(file_sha256(item["image"]))

@@ -13,6 +13,7 @@ from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_tr
 from monai_fpt.handlers.metric import FPTMetricHandler
 from monai_fpt.handlers.predictions import FPTPredictionSaver
 from monai_fpt.handlers.progress import FPTProgressHandler
+from monai_fpt.handlers.run_checks import fpt_flag, fpt_require_model
 from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
 from monai_fpt.handlers.tracking import FPTTracker
@@ -30,8 +31,10 @@ __all__ = [
     "FPTTrackingHandler",
     "fpt_clear_errors",
     "fpt_executed_config",
+    "fpt_flag",
     "fpt_log_run",
     "fpt_prepare_run",
+    "fpt_require_model",
     "fpt_root_cause",
     "fpt_strictly_better",
     "fpt_tracked_params",

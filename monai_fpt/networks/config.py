@@ -94,6 +94,8 @@ class FPTConfig:
             raise ValueError(f"dropout={self.dropout} must lie at 0 or above and below 1.")
         if self.norm_eps is not None and not (_is_number(self.norm_eps) and self.norm_eps > 0):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive, or None for the backbone's own.")
+        if str(self.backbone_weights).lower() in ("none", "null", "random"):  # as command lines write it
+            object.__setattr__(self, "backbone_weights", None)
         if self.backbone_weights is not None:
             object.__setattr__(self, "backbone_weights", str(self.backbone_weights))
         if self.blocks is not None:

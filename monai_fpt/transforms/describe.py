@@ -48,5 +48,8 @@ def _describe(value: Any, seen: set[int]) -> Any:
     if id(value) in seen:
         return "..."
     seen.add(id(value))
-    settings = {k: _describe(v, seen) for k, v in vars(value).items() if k not in _NOT_SETTINGS}
+    settings = {k: v for k, v in vars(value).items() if k not in _NOT_SETTINGS}
+    if "readers" in settings and settings.get("auto_select") is False:
+        settings["readers"] = settings["readers"][-1:]  # the one asked for; the others depend on what is installed
+    settings = {k: _describe(v, seen) for k, v in settings.items()}
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **settings}

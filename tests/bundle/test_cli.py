@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_overrides
+from bundle_toys import tiny_overrides
 from safetensors.torch import load_file, save_file
 
 from monai_fpt.cli import _overrides
@@ -135,7 +135,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(images: 
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("this machine does not let the test mount a tmpfs")

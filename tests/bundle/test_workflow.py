@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CLASSES, draw_images, tiny_overrides
+from bundle_toys import CLASSES, draw_images, tiny_overrides
 from mlflow import MlflowClient
 from PIL import Image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_overrides
+from bundle_toys import tiny_overrides
 from jsonschema import validate
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
