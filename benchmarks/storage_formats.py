@@ -15,6 +15,7 @@ import argparse
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # it is only read
 SHAPE = (6, 2, 12, 205, 64)
 
 
