@@ -60,7 +60,7 @@ def run_bundle(job: str, overrides: Mapping[str, Any], extra_configs: tuple[str,
             known = ", ".join(sorted(k for k, v in workflow.parser.config.items() if not isinstance(v, dict | list)))
             raise ValueError(f'The {job} configuration has no "{top}"; it has {known}.')
         workflow.parser[name] = value
-    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are raised, too
     workflow.initialize()
     workflow.run()
     workflow.finalize()

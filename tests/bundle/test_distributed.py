@@ -24,7 +24,7 @@ def test_two_processes_share_cache_model_and_one_tracked_run(images: Path, tmp_p
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle"),
         *("run", "training", "--config_file", f"['{configs / 'train.json'}','{configs / 'multi_gpu_train.json'}']"),
         *("--dataset_dir", str(images), "--run_dir", str(run_dir), "--backbone", "vit_tiny_patch16_224"),
-        *("--backbone_weights", "None", "--image_size", "64", "--max_epochs", "2", "--batch_size", "4"),
+        *("--backbone_weights", "random", "--image_size", "64", "--max_epochs", "2", "--batch_size", "4"),
         *("--network_config#side_size", "32", "--network_config#backbone_kwargs", "{'depth': 2}"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -309,7 +309,7 @@ def test_monai_s_own_tracking_runs_beside_ours(images: Path, tmp_path: Path) -> 
             "--backbone",
             "vit_tiny_patch16_224",
             "--backbone_weights",
-            "None",
+            "random",
             "--image_size",
             "64",
             "--max_epochs",
