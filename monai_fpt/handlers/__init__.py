@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from monai_fpt.handlers._store import fpt_tracking_uri
 from monai_fpt.handlers.checkpoint import FPTCheckpointHandler, fpt_strictly_better
 from monai_fpt.handlers.class_weights import FPTClassWeightHandler
 from monai_fpt.handlers.clip import FPTGradientClipHandler
@@ -38,4 +39,5 @@ __all__ = [
     "fpt_root_cause",
     "fpt_strictly_better",
     "fpt_tracked_params",
+    "fpt_tracking_uri",
 ]

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["checked_uri", "default_uri", "open_experiment"]
+__all__ = ["checked_uri", "fpt_tracking_uri", "open_experiment"]
 
 ARTIFACT_FOLDER = "mlartifacts"
 DATABASE = "mlflow.db"
@@ -34,9 +34,9 @@ HTTP_DEFAULTS = {
 }
 
 
-def default_uri(run_dir: Path) -> str:
+def fpt_tracking_uri(run_dir: str | Path) -> str:
     """The store of a run that names none: ``MLFLOW_TRACKING_URI``, else a SQLite file in the run's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(run_dir.resolve() / DATABASE).as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(Path(run_dir).resolve() / DATABASE).as_posix()}"
 
 
 def checked_uri(uri: str) -> str:

@@ -27,7 +27,7 @@ from monai_fpt.handlers._exits import ExitWatch
 from monai_fpt.handlers._provenance import provenance_tags
 from monai_fpt.handlers._ranks import process_rank
 from monai_fpt.handlers._records import clean_keys, error_line, flat_params, param_text
-from monai_fpt.handlers._store import checked_uri, default_uri, open_experiment
+from monai_fpt.handlers._store import checked_uri, fpt_tracking_uri, open_experiment
 
 __all__ = ["FPTTracker"]
 
@@ -69,7 +69,7 @@ class FPTTracker:
         seed: int | None = None,
         retry_seconds: float = 60.0,
     ) -> None:
-        self.tracking_uri = checked_uri(tracking_uri or default_uri(Path(run_dir)))
+        self.tracking_uri = checked_uri(tracking_uri or fpt_tracking_uri(Path(run_dir)))
         self.experiment = experiment
         self.run_name = run_name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.run_id: str | None = None

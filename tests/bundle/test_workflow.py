@@ -317,11 +317,17 @@ def test_monai_s_own_tracking_runs_beside_ours(images: Path, tmp_path: Path) -> 
         ),
         *("--network_config#side_size", "32", "--network_config#backbone_kwargs", "{'depth': 2}", "--batch_size", "4"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    stock = MlflowClient(f"sqlite:///{run_dir / 'output' / 'mlruns.db'}")
-    experiments = [e.experiment_id for e in stock.search_experiments()]
-    assert any("train_loss" in run.data.metrics for run in stock.search_runs(experiments))
-    ours = MlflowClient(f"sqlite:///{run_dir / 'mlflow.db'}")
-    (run,) = ours.search_runs([e.experiment_id for e in ours.search_experiments()])
+    assert not list(tmp_path.glob("*.db")), "MONAI's handler wrote into the current folder"
+    client = MlflowClient(f"sqlite:///{run_dir / 'mlflow.db'}")
+
+    def runs_of(experiment: str) -> list[Any]:
+        found = client.get_experiment_by_name(experiment)
+        assert found is not None, experiment
+        return list(client.search_runs([found.experiment_id]))
+
+    (stock,) = runs_of("monai_experiment")
+    assert "train_loss" in stock.data.metrics and "test_auc" not in stock.data.metrics
+    (run,) = runs_of("monai_fpt")
     assert run.info.status == "FINISHED" and "test_auc" in run.data.metrics
