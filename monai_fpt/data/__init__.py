@@ -5,15 +5,20 @@ from __future__ import annotations
 from monai_fpt.data.build import build_data_list
 from monai_fpt.data.datalist import FPTDataList
 from monai_fpt.data.errors import ImageReadError
+from monai_fpt.data.facts import ImageFacts, ImageOptions, MedicalImage
 from monai_fpt.data.folders import data_list_from_folders, data_list_from_images
-from monai_fpt.data.image import image_suffixes, is_image_file, load_medical_image
-from monai_fpt.data.reader import FPTImageReader
+from monai_fpt.data.image import image_suffixes, is_image_file, load_medical_image, read_medical_image
+from monai_fpt.data.reader import FPTImageReader, FPTLoadImaged
 from monai_fpt.data.table import data_list_from_table
 
 __all__ = [
     "FPTDataList",
     "FPTImageReader",
+    "FPTLoadImaged",
+    "ImageFacts",
+    "ImageOptions",
     "ImageReadError",
+    "MedicalImage",
     "build_data_list",
     "data_list_from_folders",
     "data_list_from_images",
@@ -21,4 +26,5 @@ __all__ = [
     "image_suffixes",
     "is_image_file",
     "load_medical_image",
+    "read_medical_image",
 ]

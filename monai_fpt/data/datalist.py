@@ -10,6 +10,8 @@ Decisions:
 * ``digest`` names the content (task, classes, and every section, key, label and group), not the order nor the place
   on disk; a cache or a checkpoint that carries it can tell whether it was made from the same list.
 * ``group`` is what must not be torn between sections: a patient, a lesion.
+* ``frame`` says which frame or slice of a file is meant; it belongs to the key (``scan.nii.gz#12``). What else an item
+  carries (laterality, view, age, ...) is plain and is saved with the list, for preprocessing may depend on it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,13 @@ _FILE_VERSION = 1
 
 
 def data_item(
-    root: Path, path: Path, label: int | list[float] | None = None, group: str | None = None
+    root: Path,
+    path: Path,
+    label: int | list[float] | None = None,
+    group: str | None = None,
+    *,
+    frame: int | None = None,
+    facts: Mapping[str, str | int | float | bool] | None = None,
 ) -> dict[str, Any]:
     """One item of a data list.
 
@@ -40,17 +48,24 @@ def data_item(
         path: absolute path of the image. Outside ``root`` the key climbs (``../other/a.png``).
         label: class index, or K zeros and ones for several labels, or None for an unlabelled image.
         group: patient or lesion, None where unknown.
+        frame: frame or slice of the file, counted from 0; None where the file holds one image.
+        facts: what else is known of the image, under names of its own (``laterality``, ``view``, ``age``, ...).
 
     Returns:
-        ``{"image": absolute path, "key": relative path, "label": ..., "group": ...}``; ``label`` and ``group`` only
-        where known.
+        ``{"image": absolute path, "key": relative path, "label": ..., "group": ..., "frame": ...}`` and the facts;
+        ``label``, ``group`` and ``frame`` only where known. The key of a frame is ``path#frame``.
+
+    Raises:
+        ValueError: a fact has the name of one of the other entries.
     """
-    item: dict[str, Any] = {"image": str(path), "key": Path(os.path.relpath(path, root)).as_posix()}
-    if label is not None:
-        item["label"] = label
-    if group is not None:
-        item["group"] = group
-    return item
+    key = Path(os.path.relpath(path, root)).as_posix()
+    item: dict[str, Any] = {"image": str(path), "key": key if frame is None else f"{key}#{frame}"}
+    known = {"label": label, "group": group, "frame": frame}
+    item |= {name: value for name, value in known.items() if value is not None}
+    clashing = sorted({"image", "key", *known} & set(facts or {}))
+    if clashing:
+        raise ValueError(f"data list: {clashing} cannot be names of facts of image {key!r}; rename them.")
+    return item | dict(facts or {})
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ class FPTDataList:
         test: likewise.
         task: ``"multiclass"`` (exclusive classes, two of them included; labels are int) or ``"multilabel"`` (labels
             are K floats, 0 or 1).
+        ordered: whether the order of exclusive classes means something, as grades of a disease do.
 
     Raises:
         ValueError: an unknown task, repeated class names or keys, or a label that does not fit the classes.
@@ -74,10 +90,13 @@ class FPTDataList:
     validation: list[dict[str, Any]]
     test: list[dict[str, Any]]
     task: str = "multiclass"
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"data list: task is {self.task!r}; choose one of {TASKS}.")
+        if self.ordered and self.task != "multiclass":
+            raise ValueError("data list: several labels of an image have no order; leave ordered out.")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"data list: a class name occurs twice in {self.classes}; name every class once.")
         seen: set[str] = set()
@@ -124,7 +143,10 @@ class FPTDataList:
             for item in self.section(name)
         ]
         rows.sort(key=lambda row: (row[0], row[1]))
-        text = json.dumps([self.task, list(self.classes), rows], ensure_ascii=True, separators=(",", ":"))
+        told: list[Any] = [self.task, list(self.classes), rows]
+        if self.ordered:
+            told.append("ordered")
+        text = json.dumps(told, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def class_counts(self, section: str) -> list[int]:
@@ -163,13 +185,12 @@ class FPTDataList:
             "format": _FILE_FORMAT,
             "version": _FILE_VERSION,
             "task": self.task,
+            "ordered": self.ordered,
             "classes": list(self.classes),
             "digest": self.digest,
         }
         for name in SECTIONS:
-            content[name] = [
-                {k: item[k] for k in ("key", "label", "group") if k in item} for item in self.section(name)
-            ]
+            content[name] = [{k: v for k, v in item.items() if k != "image"} for item in self.section(name)]
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -204,14 +225,10 @@ class FPTDataList:
                 f"data list: {str(path)!r} has version {content['version']}, newer than {_FILE_VERSION}; update "
                 "monai-fpt."
             )
-        sections = {
-            name: [
-                data_item(root, Path(os.path.abspath(root / row["key"])), row.get("label"), row.get("group"))
-                for row in content[name]
-            ]
-            for name in SECTIONS
-        }
-        data_list = cls(classes=tuple(content["classes"]), task=content["task"], **sections)
+        sections = {name: [_saved_item(root, row) for row in content[name]] for name in SECTIONS}
+        data_list = cls(
+            classes=tuple(content["classes"]), task=content["task"], ordered=content.get("ordered", False), **sections
+        )
         if data_list.digest != content["digest"]:
             raise ValueError(
                 f"data list: {str(path)!r} does not fit its own digest, it was edited; build the list again from "
@@ -219,6 +236,12 @@ class FPTDataList:
             )
         require_images((Path(item["image"]) for name in SECTIONS for item in sections[name]), root)
         return data_list
+
+
+def _saved_item(root: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a saved list as an item under ``root``."""
+    key = row["key"] if row.get("frame") is None else row["key"].removesuffix(f"#{row['frame']}")
+    return {"image": os.path.abspath(root / key), **row}
 
 
 def _labels_of(item: dict[str, Any]) -> list[int]:

@@ -6,31 +6,38 @@ Here every format has one reader and one meaning:
 
 * rows are H, as Pillow and a viewer see them, so the images fit backbones that were pretrained elsewhere;
 * grey is repeated to three channels, so every image fits every backbone;
-* DICOM is recognised by its magic or its suffix, everything else is given to Pillow, whatever its suffix says.
+* volumes and arrays are recognised by their suffix, DICOM by its magic or its suffix, everything else is given to
+  Pillow, whatever its suffix says.
 
-See :mod:`monai_fpt.data.raster` and :mod:`monai_fpt.data.dicom` for the decisions of each family of formats.
+See :mod:`monai_fpt.data.raster`, :mod:`monai_fpt.data.dicom`, :mod:`monai_fpt.data.grey` and
+:mod:`monai_fpt.data.volume` for the decisions of each family of formats.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from monai_fpt.data.dicom import has_dicom_magic, read_dicom
 from monai_fpt.data.errors import ImageReadError, unreadable_image
+from monai_fpt.data.facts import ImageFacts, ImageOptions, MedicalImage
 from monai_fpt.data.raster import read_raster
+from monai_fpt.data.volume import ARRAY_SUFFIXES, VOLUME_SUFFIXES, read_array, read_volume
 
-__all__ = ["image_suffixes", "is_image_file", "load_medical_image"]
+__all__ = ["image_suffixes", "is_image_file", "load_medical_image", "read_medical_image"]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp")
+_DEFAULTS = ImageOptions()
 
 
 def image_suffixes() -> tuple[str, ...]:
     """File suffixes that are taken for images, lower case and with their dot."""
-    return _RASTER_SUFFIXES + _DICOM_SUFFIXES
+    return _RASTER_SUFFIXES + _DICOM_SUFFIXES + VOLUME_SUFFIXES + ARRAY_SUFFIXES
 
 
 def is_image_file(path: str | Path) -> bool:
@@ -49,21 +56,21 @@ def is_image_file(path: str | Path) -> bool:
     path = Path(path)
     if path.name.startswith(".") or not path.is_file():
         return False
-    return path.suffix.lower() in image_suffixes() or has_dicom_magic(path)
+    return path.name.lower().endswith(image_suffixes()) or has_dicom_magic(path)
 
 
-def load_medical_image(path: str | Path) -> torch.Tensor:
-    """Read one image file.
+def load_medical_image(path: str | Path, options: ImageOptions | None = None) -> torch.Tensor:
+    """Read the pixels of one image file.
 
     Args:
-        path: a PNG, JPEG, TIFF, BMP or single-frame DICOM file.
+        path: see :func:`read_medical_image`.
+        options: likewise.
 
     Returns:
         float32 (3, H, W) in [0, 1], contiguous. Rows are H; grey images have three equal channels.
 
     Raises:
-        ImageReadError: the file is missing, empty, truncated or of an unsupported kind; the text says which and how
-            to mend it.
+        ImageReadError: see :func:`read_medical_image`.
 
     Example:
         >>> load_medical_image("missing.png")
@@ -71,7 +78,25 @@ def load_medical_image(path: str | Path) -> torch.Tensor:
         ...
         monai_fpt.data.errors.ImageReadError: cannot read image 'missing.png': there is no such file; check the path.
     """
+    return read_medical_image(path, options).pixels
+
+
+def read_medical_image(path: str | Path, options: ImageOptions | None = None) -> MedicalImage:
+    """Read the pixels of one image file and what is known of it.
+
+    Args:
+        path: a PNG, JPEG, TIFF, BMP, DICOM, NIfTI, NRRD, MetaImage or NumPy file.
+        options: how it is read; the defaults of :class:`~monai_fpt.data.facts.ImageOptions` where absent.
+
+    Returns:
+        ``pixels``, float32 (3, H, W) in [0, 1], contiguous, rows H, grey in three equal channels; and ``facts``.
+
+    Raises:
+        ImageReadError: the file is missing, empty, truncated, of an unsupported kind, or holds several frames of which
+            none is chosen; the text says which and how to mend it.
+    """
     path = Path(path)
+    options = _DEFAULTS if options is None else options
     if not path.is_file():
         raise unreadable_image(
             path, "it is a folder, not a file" if path.is_dir() else "there is no such file", "check the path"
@@ -80,8 +105,7 @@ def load_medical_image(path: str | Path) -> torch.Tensor:
     if path.stat().st_size == 0:
         raise unreadable_image(path, "the file is empty", again)
     try:
-        is_dicom = path.suffix.lower() in _DICOM_SUFFIXES or has_dicom_magic(path)
-        pixels = read_dicom(path) if is_dicom else read_raster(path)
+        pixels, facts = _reader_of(path)(path, options)
     except ImageReadError:
         raise
     except Exception as error:  # decoders raise whatever they like on broken bytes
@@ -91,4 +115,13 @@ def load_medical_image(path: str | Path) -> torch.Tensor:
     grey = pixels.ndim == 2
     rows_columns_channels = torch.from_numpy(np.ascontiguousarray(pixels[..., None] if grey else pixels))
     channels_first = rows_columns_channels.permute(2, 0, 1)  # (H, W, C) -> (C, H, W)
-    return (channels_first.expand(3, -1, -1) if grey else channels_first).contiguous()
+    return MedicalImage((channels_first.expand(3, -1, -1) if grey else channels_first).contiguous(), facts)
+
+
+def _reader_of(path: Path) -> Callable[[Path, ImageOptions], tuple[npt.NDArray[np.float32], ImageFacts]]:
+    name = path.name.lower()
+    if name.endswith(VOLUME_SUFFIXES):
+        return read_volume
+    if name.endswith(ARRAY_SUFFIXES):
+        return read_array
+    return read_dicom if name.endswith(_DICOM_SUFFIXES) or has_dicom_magic(path) else read_raster

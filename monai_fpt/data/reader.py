@@ -1,27 +1,33 @@
-"""The image door as a MONAI reader, for ``LoadImaged`` and what is built on it.
+"""The image door as a MONAI reader, and the loading transform for files of several frames.
 
 ``LoadImage`` tries the reader it was given and, when that raises in ``read``, silently goes on to every other reader
 it knows; a broken or multi-frame DICOM would then come from another library, transposed. An exception in ``get_data``
 is passed on. So ``read`` only takes note of the path, and ``get_data`` reads. The pixels come channel first and say
 so in their metadata, hence ``EnsureChannelFirstd`` changes nothing.
+
+The metadata holds the patient's key, so that a data set can be grouped by it; nothing of this package logs it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from monai.config import KeysCollection
 from monai.data import ImageReader
+from monai.transforms import LoadImaged
 
-from monai_fpt.data.image import is_image_file, load_medical_image
+from monai_fpt.data.facts import ImageOptions
+from monai_fpt.data.image import is_image_file, read_medical_image
 
-__all__ = ["FPTImageReader"]
+__all__ = ["FPTImageReader", "FPTLoadImaged"]
 
 # MONAI's LoadImage builds every reader it knows, and its GPU reader complains where nvImageCodec is not installed.
 warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
@@ -31,16 +37,43 @@ _FileOrFiles = Sequence["PathLike[str] | str"] | PathLike[str] | str
 
 
 class FPTImageReader(ImageReader):  # type: ignore[misc]
-    """Read images for MONAI's ``LoadImage`` exactly as :func:`~monai_fpt.data.image.load_medical_image` does.
+    """Read images for MONAI's ``LoadImage`` exactly as :func:`~monai_fpt.data.image.read_medical_image` does.
+
+    Args:
+        voi: see :class:`~monai_fpt.data.facts.ImageOptions` for this and all others.
+        windows: CT windows in HU.
+        frame: of files of several.
+        plane: of the slices of volumes.
+        scale: of volumes and arrays.
+        min_size: reduced decoding of JPEG files.
+
+    Raises:
+        ValueError: an option that cannot be.
 
     Example:
         >>> from monai.transforms import LoadImaged
         >>> load = LoadImaged(keys="image", reader=FPTImageReader())  # {"image": path} -> {"image": (3, H, W)}
         >>> load = LoadImaged(keys="image", reader="monai_fpt.data.FPTImageReader")  # the same in a bundle's config
+        >>> ct = FPTImageReader(windows=["lung", "soft_tissue", "bone"], frame="middle")
     """
 
-    def __init__(self) -> None:
-        self.version = 1  # of the pixels: part of what a feature cache is made with
+    def __init__(
+        self,
+        voi: str = "auto",
+        windows: Sequence[Any] | str = (),
+        frame: int | str | None = None,
+        plane: str = "axial",
+        scale: str = "type",
+        min_size: int | None = None,
+    ) -> None:
+        self.version = 2  # of the pixels: part of what a feature cache is made with
+        self.options = ImageOptions(
+            voi, tuple([windows] if isinstance(windows, str) else windows), frame, plane, scale, min_size
+        )
+
+    def of_frame(self, frame: int | str) -> FPTImageReader:
+        """The same reader for another frame."""
+        return FPTImageReader(**{**vars(self.options), "frame": frame})
 
     def verify_suffix(self, filename: _FileOrFiles) -> bool:
         """Whether every file looks like a supported image."""
@@ -64,7 +97,8 @@ class FPTImageReader(ImageReader):  # type: ignore[misc]
         """Read the file that :meth:`read` took note of.
 
         Returns:
-            float32 (3, H, W) in [0, 1] and its metadata: ``original_channel_dim`` 0, ``spatial_shape`` (H, W).
+            float32 (3, H, W) in [0, 1] and its metadata: ``original_channel_dim`` 0, ``spatial_shape`` (H, W), and the
+            fields of :class:`~monai_fpt.data.facts.ImageFacts`, ``spacing`` as an array.
 
         Raises:
             ImageReadError: the file cannot be read.
@@ -72,8 +106,49 @@ class FPTImageReader(ImageReader):  # type: ignore[misc]
         """
         if len(img) != 1:
             raise ValueError(f"FPTImageReader reads one file an image, got {len(img)}; give each image its own item.")
-        pixels = load_medical_image(img[0]).numpy()
-        return pixels, {"original_channel_dim": 0, "spatial_shape": np.asarray(pixels.shape[1:])}
+        image = read_medical_image(img[0], self.options)
+        pixels = image.pixels.numpy()
+        facts = dataclasses.asdict(image.facts) | {"spacing": np.asarray(image.facts.spacing)}
+        return pixels, {"original_channel_dim": 0, "spatial_shape": np.asarray(pixels.shape[1:])} | facts
+
+
+class FPTLoadImaged(LoadImaged):  # type: ignore[misc]
+    """``LoadImaged`` with our reader, for data lists whose items may name a frame or slice of their file.
+
+    Args:
+        keys: keys of the image files.
+        reader: how they are read; the defaults of :class:`FPTImageReader` where absent.
+        frame_key: key of the frame's number; an item without it is read as the reader's own ``frame`` says.
+        image_only: leave the metadata in the MetaTensor; see MONAI.
+        allow_missing_keys: skip keys that are absent.
+
+    Example:
+        >>> load = FPTLoadImaged("image")  # {"image": "scan.nii.gz", "frame": 12} -> {"image": (3, H, W), "frame": 12}
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        reader: FPTImageReader | None = None,
+        frame_key: str = "frame",
+        image_only: bool = True,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        self.reader = FPTImageReader() if reader is None else reader
+        self.frame_key = frame_key
+        super().__init__(keys, reader=self.reader, image_only=image_only, allow_missing_keys=allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:
+        """Load the images of one item.
+
+        Raises:
+            ImageReadError: within MONAI's own error, a file cannot be read.
+        """
+        frame = data.get(self.frame_key)
+        if frame is not None and reader is None:
+            reader = self.reader.of_frame(int(frame))
+        loaded: dict[Hashable, Any] = super().__call__(data, reader)
+        return loaded
 
 
 def _as_paths(files: _FileOrFiles) -> list[Path]:

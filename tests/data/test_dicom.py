@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from monai_fpt.data import ImageReadError, load_medical_image
-from monai_fpt.data.dicom import grey_window
+from monai_fpt.data.grey import grey_window
 
 try:
     from pydicom import pixels as pydicom_pixels
@@ -176,7 +176,7 @@ def test_file_without_suffix_is_known_by_its_magic(tmp_path: Path) -> None:
 def test_multi_frame_is_refused(tmp_path: Path) -> None:
     frames = np.zeros((3, 5, 7), dtype=np.uint8)
     path = write_dicom(tmp_path / "a.dcm", frames, NumberOfFrames=3)
-    with pytest.raises(ImageReadError, match=r"Number of Frames \(0028,0008\) is 3 .*export the frame"):
+    with pytest.raises(ImageReadError, match=r"3 frames, as Number of Frames \(0028,0008\) says, .*column 'frame'"):
         load_medical_image(path)
 
 

@@ -133,7 +133,7 @@ def test_float_negative_and_multi_page_images_are_refused(tmp_path: Path, colour
         load_medical_image(tmp_path / "i.tif")
     page = Image.fromarray(colour)
     page.save(tmp_path / "m.tif", save_all=True, append_images=[page, page])
-    with pytest.raises(ImageReadError, match=r"m\.tif.*3 pages.*save the page"):
+    with pytest.raises(ImageReadError, match=r"m\.tif.*3 pages.*save the one"):
         load_medical_image(tmp_path / "m.tif")
 
 
@@ -175,12 +175,14 @@ def test_content_decides_and_not_the_suffix(tmp_path: Path, colour: Any) -> None
 
 
 def test_image_files_are_known_by_suffix_or_magic(tmp_path: Path) -> None:
-    assert {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"} == set(image_suffixes())
-    for name in ("A.PNG", ".hidden.png", "notes.txt"):
+    pictures = {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"}
+    volumes = {".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".npz"}
+    assert pictures | volumes == set(image_suffixes())
+    for name in ("A.PNG", ".hidden.png", "notes.txt", "B.NII.GZ", "labels.csv.gz"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "1.2.840.1").write_bytes(bytes(128) + b"DICM")
     found = {path.name for path in tmp_path.iterdir() if is_image_file(path)}
-    assert found == {"A.PNG", "1.2.840.1"} and not is_image_file(tmp_path)
+    assert found == {"A.PNG", "B.NII.GZ", "1.2.840.1"} and not is_image_file(tmp_path)
 
 
 def test_the_first_picture_of_a_multi_picture_jpeg_is_the_photograph(tmp_path: Path, colour: Any) -> None:
