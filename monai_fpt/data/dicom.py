@@ -114,9 +114,9 @@ def dicom_facts(dataset: Any, frames: int = 1, frame: int = 0) -> ImageFacts:
         frames: in the file.
         frame: which of them is meant.
     """
-    measures = next(iter(_shared_macro(dataset, "PixelMeasuresSequence")), {})
+    measures: Any = next(iter(_shared_macro(dataset, "PixelMeasuresSequence")), {})
     spacing = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing") or measures.get("PixelSpacing") or (0, 0)
-    anatomy = next(iter(_shared_macro(dataset, "FrameAnatomySequence")), {})
+    anatomy: Any = next(iter(_shared_macro(dataset, "FrameAnatomySequence")), {})
     laterality = (
         _text(dataset, "ImageLaterality") or _text(dataset, "Laterality") or str(anatomy.get("FrameLaterality", ""))
     )

@@ -30,6 +30,7 @@ def data_list_from_folders(
     test_fraction: float = 0.2,
     seed: int = 0,
     allow_missing_classes: bool = False,
+    ordered: bool = False,
 ) -> FPTDataList:
     """Data list of ``root/<section>/<class>/...`` or of ``root/<class>/...``, which is then split.
 
@@ -43,6 +44,7 @@ def data_list_from_folders(
         test_fraction: share of the images for the test where there are no section folders.
         seed: another seed, another split.
         allow_missing_classes: accept classes without images in validation or test.
+        ordered: the order of the classes, as given or as numbers, means something.
 
     Returns:
         The list, of task ``multiclass``. Images are found recursively and keyed by their path below ``root``.
@@ -87,7 +89,7 @@ def data_list_from_folders(
         items |= split_items(
             items["training"], names, check_fractions(val_fraction, 0), seed, ("training", "validation")
         )
-    return FPTDataList(classes=names, task="multiclass", **items)
+    return FPTDataList(names, items["training"], items["validation"], items["test"], ordered=ordered)
 
 
 def data_list_from_images(folder: str | Path) -> FPTDataList:
@@ -104,7 +106,8 @@ def data_list_from_images(folder: str | Path) -> FPTDataList:
     images = _images_below(root)
     if not images:
         raise ValueError(
-            f"data list: folder {str(root)!r} holds no image; supported are PNG, JPEG, TIFF, BMP and DICOM files."
+            f"data list: folder {str(root)!r} holds no image; supported are PNG, JPEG, TIFF, BMP, "
+            "DICOM, NIfTI, NRRD, MetaImage and NumPy files."
         )
     return FPTDataList(classes=(), training=[], validation=[], test=[data_item(root, path) for path in images])
 

@@ -1,55 +1,55 @@
-"""Data lists from tables (CSV, TSV, Excel): one row an image.
+"""Data lists from tables (CSV, TSV, Excel, Parquet): one row an image, or a frame of one.
 
 Everything is read as text, so a patient ``007`` keeps its zeros and a grade ``0`` is a class name, sorted as a
 number. Whatever is doubtful in a table is an error that names the row, counted as a spreadsheet counts (the header is
-row 1): the list that comes out is the one that was meant. A split column is obeyed; a patient in two of its splits is
-an error, because the scores would be too good. Without a split column the images are dealt out by patient and class
-(:mod:`monai_fpt.data.split`); where the column has no validation rows, validation is dealt off the training rows.
+row 1): the list that comes out is the one that was meant. Columns that are not named are guessed and told
+(:mod:`monai_fpt.data.columns`). A split column is obeyed; a patient in two of its splits is an error, because the scores
+would be too good. Without a split column the images are dealt out by patient and class (:mod:`monai_fpt.data.split`);
+where the column has no validation rows, validation is dealt off the training rows.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
+from monai_fpt.data.columns import (
+    GROUP_COLUMNS,
+    TableColumns,
+    fact_value,
+    read_table,
+    require_columns,
+    say_columns,
+    table_columns,
+)
 from monai_fpt.data.datalist import SECTIONS, FPTDataList, data_item, require_images
-from monai_fpt.data.folders import existing_folder, sorted_class_names, split_items
+from monai_fpt.data.folders import existing_folder, split_items
+from monai_fpt.data.image import image_suffixes
+from monai_fpt.data.labels import TableLabel, class_labels, drop_missing, separated_labels, zero_one_labels
 from monai_fpt.data.split import check_fractions, section_of_name
 
 __all__ = ["GROUP_COLUMNS", "data_list_from_table"]
-
-GROUP_COLUMNS = (
-    "patient",
-    "patientid",
-    "patientkey",
-    "subject",
-    "subjectid",
-    "case",
-    "caseid",
-    "lesion",
-    "lesionid",
-    "group",
-)
-_Label: TypeAlias = int | list[float]
-_TRUTH = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0}
 
 
 def data_list_from_table(
     table: str | Path,
     *,
     root: str | Path | None = None,
-    image_column: str = "image",
-    label_column: str = "label",
-    split_column: str = "split",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     group_column: str | None = None,
+    frame_column: str | None = None,
     classes: Sequence[str] | None = None,
     label_columns: Sequence[str] | None = None,
+    label_separator: str | None = None,
+    negative_labels: Sequence[str] = (),
+    ordered: bool = False,
+    missing_labels: str = "error",
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -59,17 +59,25 @@ def data_list_from_table(
     """Data list of a table.
 
     Args:
-        table: a .csv (comma or semicolon), .tsv, .txt (tab) or .xlsx file with a header row.
+        table: a .csv (comma or semicolon), .tsv, .txt (tab), .xlsx or .parquet file with a header row.
         root: folder that image paths are relative to, directly or below its ``images`` folder; by default the table's
-            folder.
-        image_column: column of image paths.
+            folder. A name without suffix (``ISIC_0000000``) is that of the only image with this stem there.
+        image_column: column of image paths; guessed where absent, as the other columns are. An empty text says that
+            there is no such column (a split or a group that is to be passed over).
         label_column: column of class names; not used with ``label_columns``.
         split_column: column of train/training, val/valid/validation, test/testing in any case; where the table has no
             such column, the images are split.
-        group_column: column of patients; by default the first of ``GROUP_COLUMNS`` that the table has, whatever its
-            case, spaces and underscores (``PatientID``, ``patient id``, ``subject``, ``case_id``, ``lesion_id``, ...). An empty cell is a patient of its own.
+        group_column: column of patients, lesions or studies; guessed by ``GROUP_COLUMNS``, whatever the case, spaces
+            and underscores (``PatientID``, ``patient id``, ``subject``, ``case_id``, ``lesion_id``, ...). An empty cell
+            is a patient of its own.
+        frame_column: column of frames or slices, from 0; a file may then have several rows.
         classes: class names in the order of their labels; by default those that occur, sorted.
         label_columns: several columns of 0 and 1 make the task ``multilabel``; their names are the classes.
+        label_separator: findings that stand in one cell, separated by this, make the task ``multilabel`` too.
+        negative_labels: with ``label_separator``: words that mean no finding (``No Finding``).
+        ordered: the order of the exclusive classes means something (grades); they must be numbers or be given.
+        missing_labels: what an empty label means: ``"error"``, ``"drop"`` (the row is left out, with a warning) or, for
+            several labels, ``"negative"`` (no finding).
         val_fraction: share of the images (of the training rows, where a split column has no validation rows) for
             validation.
         test_fraction: share of the images for the test, without a split column.
@@ -79,7 +87,8 @@ def data_list_from_table(
             no such column; classes may then be absent.
 
     Returns:
-        The list, of task ``multiclass`` or ``multilabel``.
+        The list, of task ``multiclass`` or ``multilabel``. Laterality and view are facts of the items where the table
+        has them.
 
     Raises:
         FileNotFoundError: the table, the root or an image is missing.
@@ -88,118 +97,78 @@ def data_list_from_table(
     """
     path = Path(os.path.abspath(Path(table).expanduser()))
     folder = existing_folder(root if root is not None else path.parent)
-    rows = _read_rows(path)
+    rows = read_table(path)
     where = f"table {path.name!r}"
-    _require_columns(rows, [image_column, *(label_columns or [label_column])], where)
-    group_column = _group_column(rows, group_column, where)
+    several = label_columns is not None or label_separator is not None
+    if missing_labels == "negative" and not several:
+        raise ValueError(
+            f"{where}: missing_labels 'negative' is for several labels an image; choose 'error' or 'drop'."
+        )
+    require_columns(rows, list(label_columns or []), where)
+    columns = table_columns(
+        rows,
+        where,
+        image=image_column,
+        label=label_column,
+        split=split_column,
+        group=group_column,
+        frame=frame_column,
+        needs_label=label_columns is None,
+    )
+    say_columns(columns, where)
+    rows = drop_missing(rows, label_columns or [str(columns.label)], missing_labels, where)
+    names: tuple[str, ...]
+    labels: list[TableLabel]
     if label_columns:
-        names, labels = tuple(label_columns), _zero_one_labels(rows, label_columns, where)
+        names, labels = tuple(label_columns), zero_one_labels(rows, label_columns, where)
+    elif label_separator:
+        names, labels = separated_labels(rows[columns.label], label_separator, classes, negative_labels, where)
     else:
-        names, labels = _class_labels(rows, label_column, classes, where)
-    images = _image_paths(rows, image_column, folder, where)
-    groups: list[str | None] = [cell or None for cell in rows[group_column]] if group_column else [None] * len(rows)
-    items = [data_item(folder, image, label, group) for image, label, group in zip(images, labels, groups, strict=True)]
-    _refuse_repeated_images(items, where)
+        names, labels = class_labels(rows[columns.label], classes, ordered, where)
+    items = _items_of(rows, columns, labels, folder, where)
+    task = "multilabel" if several else "multiclass"
     if only is not None:
-        return _one_section(only, rows, items, split_column, names, where)
-    if split_column in rows:
-        sections = _given_sections(rows, items, split_column, where)
-        _refuse_untrained_classes(sections["training"], names, where)
+        return _one_section(only, rows, items, columns.split, names, where, task, ordered)
+    if columns.split is not None:
+        sections = _given_sections(rows, items, columns.split, where)
+        _refuse_untrained_classes(sections["training"], names, where, task)
         if not allow_group_leakage:
-            _refuse_torn_groups(sections, group_column, where)
+            _refuse_torn_groups(sections, columns.group, where)
         if not sections["validation"]:
             fractions = check_fractions(val_fraction, 0)
             sections |= split_items(sections["training"], names, fractions, seed, ("training", "validation"))
     else:
-        _refuse_untrained_classes(items, names, where)
+        _refuse_untrained_classes(items, names, where, task)
         sections = split_items(items, names, check_fractions(val_fraction, test_fraction), seed)
-    return FPTDataList(classes=names, task=_task_of(items), **sections)
+    return FPTDataList(names, sections["training"], sections["validation"], sections["test"], task, ordered)
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
-    """The table as stripped text, indexed by spreadsheet row; empty rows are dropped."""
-    if not path.is_file():
-        raise FileNotFoundError(f"data list: there is no table {str(path)!r}; check the path.")
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".xlsx":
-            cells = pd.read_excel(path, dtype=str, keep_default_na=False)
-        elif suffix in (".csv", ".tsv", ".txt"):
-            separator = "\t"
-            if suffix == ".csv":
-                with path.open(encoding="utf-8-sig") as file:
-                    header = file.readline()
-                separator = ";" if header.count(";") > header.count(",") else ","
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be cut off
-                cells = pd.read_csv(
-                    path,
-                    sep=separator,
-                    dtype=str,
-                    keep_default_na=False,
-                    encoding="utf-8-sig",
-                    skip_blank_lines=False,
-                    index_col=False,
-                )
-        else:
-            raise ValueError(f"its suffix is {suffix!r}, not .csv, .tsv, .txt or .xlsx")
-    except Exception as error:  # parsers raise many kinds
-        raise ValueError(f"table {str(path)!r} cannot be read ({error}); save it as UTF-8 CSV or .xlsx.") from error
-    rows: pd.DataFrame = cells.fillna("").astype(str)
-    rows.columns = pd.Index([str(name).strip() for name in rows.columns])
-    rows = rows.apply(lambda column: column.str.strip())
-    rows.index = pd.RangeIndex(2, len(rows) + 2)
-    rows = rows.loc[(rows != "").any(axis=1)]
-    if rows.empty:
-        raise ValueError(f"table {str(path)!r} has no rows; add one row for each image.")
-    return rows
+def _items_of(
+    rows: pd.DataFrame, columns: TableColumns, labels: list[TableLabel], folder: Path, where: str
+) -> list[dict[str, Any]]:
+    """One item a row."""
+    images = _image_paths(rows, columns.image, folder, where)
+    groups = list(rows[columns.group]) if columns.group else [""] * len(rows)
+    frames = _frames(rows, columns.frame, where)
+    facts = [
+        {fact: fact_value(fact, str(row[name])) for fact, name in columns.facts.items() if row[name]}
+        for _, row in rows.iterrows()
+    ]
+    items = [
+        data_item(folder, image, label, group or None, frame=frame, facts=known)
+        for image, label, group, frame, known in zip(images, labels, groups, frames, facts, strict=True)
+    ]
+    _refuse_repeated_images(items, where)
+    return items
 
 
-def _require_columns(rows: pd.DataFrame, columns: Sequence[str], where: str) -> None:
-    missing = [name for name in columns if name not in rows]
-    if missing:
-        raise ValueError(
-            f"{where} has no column {missing}, its columns are {list(rows.columns)}; rename one or name the column "
-            "in the options."
-        )
-
-
-def _group_column(rows: pd.DataFrame, name: str | None, where: str) -> str | None:
-    """The column of groups: the one asked for, or the first of the usual names."""
-    if name is not None:
-        _require_columns(rows, [name], where)
-        return name
-    by_letters = {re.sub(r"[^a-z]", "", str(column).lower()): str(column) for column in rows.columns}
-    return next((by_letters[usual] for usual in GROUP_COLUMNS if usual in by_letters), None)
-
-
-def _class_labels(
-    rows: pd.DataFrame, column: str, classes: Sequence[str] | None, where: str
-) -> tuple[tuple[str, ...], list[_Label]]:
-    """Class names and each row's index into them."""
-    cells = rows[column]
-    _refuse_empty(cells, column, where)
-    names = sorted_class_names(cells) if classes is None else tuple(str(name) for name in classes)
-    if len(names) < 2:
-        raise ValueError(f"{where}: column {column!r} has the only class {list(names)}; at least two are needed.")
-    index_of = {name: index for index, name in enumerate(names)}
-    for row, value in cells.items():
-        if value not in index_of:
-            raise ValueError(
-                f"{where}, row {row}: label {value!r} is not in classes {list(names)}; correct the label or the "
-                "class list."
-            )
-    return names, [index_of[value] for value in cells]
-
-
-def _zero_one_labels(rows: pd.DataFrame, columns: Sequence[str], where: str) -> list[_Label]:
-    """Each row's zeros and ones."""
-    for column in columns:
-        _refuse_empty(rows[column], column, where)
-        for row, value in rows[column].items():
-            if value.lower() not in _TRUTH:
-                raise ValueError(f"{where}, row {row}: column {column!r} is {value!r}, neither 0 nor 1; correct it.")
-    return [[_TRUTH[value.lower()] for value in values] for values in rows[list(columns)].to_numpy()]
+def _frames(rows: pd.DataFrame, column: str | None, where: str) -> list[int | None]:
+    if column is None:
+        return [None] * len(rows)
+    for row, cell in rows[column].items():
+        if cell and not cell.isdigit():
+            raise ValueError(f"{where}, row {row}: column {column!r} is {cell!r}, no number from 0; correct it.")
+    return [int(cell) if cell else None for cell in rows[column]]
 
 
 def _refuse_empty(cells: pd.Series[str], column: str, where: str) -> None:
@@ -214,13 +183,33 @@ def _refuse_empty(cells: pd.Series[str], column: str, where: str) -> None:
 def _image_paths(rows: pd.DataFrame, column: str, folder: Path, where: str) -> list[Path]:
     """Absolute image paths, looked for below the folder and below its ``images`` folder."""
     _refuse_empty(rows[column], column, where)
-    paths: list[Path] = []
-    for name in rows[column]:
-        direct = Path(os.path.abspath(folder / name.replace("\\", "/")))
-        below_images = Path(os.path.abspath(folder / "images" / name.replace("\\", "/")))
-        paths.append(below_images if not direct.is_file() and below_images.is_file() else direct)
+    listed: dict[Path, dict[str, list[str]]] = {}
+    paths = [_image_path(name.replace("\\", "/"), folder, listed, where) for name in rows[column]]
     require_images(paths, folder)
     return paths
+
+
+def _image_path(name: str, folder: Path, listed: dict[Path, dict[str, list[str]]], where: str) -> Path:
+    places = [Path(os.path.abspath(folder / name)), Path(os.path.abspath(folder / "images" / name))]
+    found = next((place for place in places if place.is_file()), None)
+    if found is not None:
+        return found
+    for place in places:  # a name without its suffix
+        if place.parent not in listed:
+            stems: dict[str, list[str]] = {}
+            for file in sorted(os.listdir(place.parent)) if place.parent.is_dir() else []:
+                suffix = next(
+                    (s for s in sorted(image_suffixes(), key=len, reverse=True) if file.lower().endswith(s)), ""
+                )
+                if suffix:
+                    stems.setdefault(file[: -len(suffix)], []).append(file)
+            listed[place.parent] = stems
+        files = listed[place.parent].get(place.name, [])
+        if len(files) > 1:
+            raise ValueError(f"{where}: image {name!r} may be any of {files[:3]}; write the names with their suffixes.")
+        if files:
+            return place.parent / files[0]
+    return places[0]
 
 
 def _refuse_repeated_images(items: list[dict[str, Any]], where: str) -> None:
@@ -236,17 +225,24 @@ def _refuse_repeated_images(items: list[dict[str, Any]], where: str) -> None:
 
 
 def _one_section(
-    only: str, rows: pd.DataFrame, items: list[dict[str, Any]], column: str, names: tuple[str, ...], where: str
+    only: str,
+    rows: pd.DataFrame,
+    items: list[dict[str, Any]],
+    column: str | None,
+    names: tuple[str, ...],
+    where: str,
+    task: str,
+    ordered: bool,
 ) -> FPTDataList:
     """A list with one section, for an evaluation."""
-    if column in rows:
+    if column is not None:
         items = [item for value, item in zip(rows[column], items, strict=True) if section_of_name(value) == only]
     if not items:
         raise ValueError(
             f"{where}: column {column!r} has no row of section {only!r}; mark rows, or choose another section."
         )
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS} | {only: items}
-    return FPTDataList(classes=names, task=_task_of(items), **sections)
+    return FPTDataList(names, sections["training"], sections["validation"], sections["test"], task, ordered)
 
 
 def _given_sections(
@@ -266,18 +262,14 @@ def _given_sections(
     return sections
 
 
-def _refuse_untrained_classes(items: list[dict[str, Any]], names: Sequence[str], where: str) -> None:
+def _refuse_untrained_classes(items: list[dict[str, Any]], names: Sequence[str], where: str, task: str) -> None:
     """Every class has an image to learn from (the split then leaves one of each in training)."""
-    counts = FPTDataList(tuple(names), items, [], [], _task_of(items)).class_counts("training")
+    counts = FPTDataList(tuple(names), items, [], [], task).class_counts("training")
     absent = [name for name, count in zip(names, counts, strict=True) if not count]
     if absent:
         raise ValueError(
             f"{where}: class(es) {absent} have no training image; add some or take them out of the classes."
         )
-
-
-def _task_of(items: list[dict[str, Any]]) -> str:
-    return "multilabel" if items and isinstance(items[0]["label"], list) else "multiclass"
 
 
 def _refuse_torn_groups(sections: dict[str, list[dict[str, Any]]], column: str | None, where: str) -> None:

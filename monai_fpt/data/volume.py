@@ -143,7 +143,9 @@ def _load_itk(path: Path) -> tuple[_Array, _Array | None]:
 
 def _turned(array: _Array, affine: _Array, plane: str) -> tuple[_Array, tuple[float, float]]:
     """The volume as (rows, columns, slices[, 3]) of a plane, and the distances of rows and columns in mm."""
-    from nibabel import orientations
+    from nibabel import orientations as directions
+
+    orientations: Any = directions
 
     current = orientations.io_orientation(affine)
     if np.isnan(current).any():
@@ -178,7 +180,8 @@ def _unit_values(whole: _Array, part: _Array, options: ImageOptions, path: Path)
                 "unknown",
                 "set the reader's windows (CT in HU, for example ['soft_tissue']), or its scale to 'range' or 'percentile'",
             )
-        return np.true_divide(part, np.float32(white), dtype=np.float32)
+        divided: npt.NDArray[np.float32] = np.true_divide(part, np.float32(white), dtype=np.float32)
+        return divided
     ends = (0.0, 100.0) if options.scale == "range" else (0.5, 99.5)
     low, high = (float(value) for value in np.percentile(whole.astype(np.float64), ends))
     if not np.isfinite([low, high]).all():

@@ -112,5 +112,5 @@ def test_patients_are_found_however_the_column_is_spelt(images: Path, tmp_path: 
 def test_the_cache_knows_the_reader_but_not_what_else_is_installed(trained: Path) -> None:
     card = json.loads((trained / "model.json").read_text(encoding="utf-8"))
     told = card["features"]["preprocessing"]
-    assert "FPTImageReader" in told and '"version":1' in told
+    assert "FPTImageReader" in told and '"version":2' in told
     assert "ITKReader" not in told and "nvimgcodec" not in told.lower()
