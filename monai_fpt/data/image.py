@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,13 +113,18 @@ def read_medical_image(path: str | Path, options: ImageOptions | None = None) ->
         text = " ".join(str(error).split()).rstrip(".") or "no further detail"
         reason = f"it is broken, truncated or not of a supported format ({type(error).__name__}: {text})"
         raise unreadable_image(path, reason, again) from error
+    return MedicalImage(_channels_first(torch.from_numpy(np.ascontiguousarray(pixels))), facts)
+
+
+def _channels_first(pixels: torch.Tensor) -> torch.Tensor:
+    """(H, W) or (H, W, 3), uint8 or float32 -> float32 (3, H, W). Bytes are moved before they are made floats."""
     grey = pixels.ndim == 2
-    rows_columns_channels = torch.from_numpy(np.ascontiguousarray(pixels[..., None] if grey else pixels))
-    channels_first = rows_columns_channels.permute(2, 0, 1)  # (H, W, C) -> (C, H, W)
-    return MedicalImage((channels_first.expand(3, -1, -1) if grey else channels_first).contiguous(), facts)
+    moved = pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
+    unit = moved.float().div_(255) if moved.dtype == torch.uint8 else moved
+    return unit.expand(3, -1, -1).contiguous() if grey else unit
 
 
-def _reader_of(path: Path) -> Callable[[Path, ImageOptions], tuple[npt.NDArray[np.float32], ImageFacts]]:
+def _reader_of(path: Path) -> Callable[[Path, ImageOptions], tuple[npt.NDArray[Any], ImageFacts]]:
     name = path.name.lower()
     if name.endswith(VOLUME_SUFFIXES):
         return read_volume

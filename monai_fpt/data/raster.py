@@ -37,7 +37,7 @@ _TIFF_PHOTOMETRIC = 262  # 0: the smallest value is white
 _EXIF_MAKE, _EXIF_MODEL, _EXIF_ORIENTATION = 271, 272, 274
 
 
-def read_raster(path: Path, options: ImageOptions) -> tuple[npt.NDArray[np.float32], ImageFacts]:
+def read_raster(path: Path, options: ImageOptions) -> tuple[npt.NDArray[Any], ImageFacts]:
     """Read one PNG, JPEG, TIFF or BMP file.
 
     Args:
@@ -45,7 +45,8 @@ def read_raster(path: Path, options: ImageOptions) -> tuple[npt.NDArray[np.float
         options: ``frame`` and ``min_size`` are read.
 
     Returns:
-        float32 in [0, 1], (H, W) for grey or (H, W, 3) for colour; and the facts, with the size of the whole image.
+        (H, W) for grey or (H, W, 3) for colour, uint8 whose white is 255, or float32 in [0, 1]; and the facts, with the
+        size of the whole image.
 
     Raises:
         ImageReadError: the image has several pages of which none is chosen, or a pixel type without a known white.
@@ -94,23 +95,18 @@ def _raster_facts(image: Any, frames: int, frame: int) -> ImageFacts:
     )
 
 
-def _divided_by_255(image: Image.Image) -> npt.NDArray[np.float32]:
-    unit: npt.NDArray[np.float32] = np.true_divide(np.asarray(image), np.float32(255), dtype=np.float32)
-    return unit
-
-
 def _tiff_tags(image: Any) -> dict[int, Any]:
     """TIFF tags by number; empty for the other formats."""
     return dict(getattr(image, "tag_v2", {}))
 
 
-def _eight_bit_pixels(image: Image.Image) -> npt.NDArray[np.float32]:
+def _eight_bit_pixels(image: Image.Image) -> npt.NDArray[Any]:
     """Pixels of any Pillow mode that has at most 8 bits a sample."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = _divided_by_255(image.convert("RGBA"))
-        return rgba[..., :3] * rgba[..., 3:]
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    return _divided_by_255(image.convert(mode))
+        rgba = np.true_divide(np.asarray(image.convert("RGBA")), np.float32(255), dtype=np.float32)
+        return np.asarray(rgba[..., :3] * rgba[..., 3:])
+    wanted = "L" if image.mode in ("1", "L") else "RGB"
+    return np.array(image if image.mode == wanted else image.convert(wanted))
 
 
 def _sixteen_bit_pixels(values: npt.NDArray[Any], tags: dict[int, Any], path: Path) -> npt.NDArray[np.float32]:
