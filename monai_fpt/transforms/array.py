@@ -4,9 +4,9 @@ All take one image (C, H, W), a plain tensor or a MetaTensor, and give float32 o
 
 * ``FPTResize`` does not keep the aspect: backbone and side network read squares, as in the paper. It is the
   antialiased bilinear resize of torch, also for the crops below, so "no augmentation" and "test" are the same numbers.
-* ``RandFPTSideAugment`` works on the thumbnail, not on the full image: flip, then brightness, then contrast, then
-  crop. The jitters are torchvision's, the crop's geometry follows torchvision's ``RandomResizedCrop``; randomness is
-  MONAI's (``set_random_state``), which makes a run repeatable in data loader workers.
+* ``RandFPTSideAugment`` works on the thumbnail, not on the full image: flips and quarter turns, then brightness, then
+  contrast, then crop. The jitters are torchvision's, the crop's geometry follows torchvision's ``RandomResizedCrop``;
+  randomness is MONAI's (``set_random_state``), which makes a run repeatable in data loader workers.
 * uint8 means 0..255 and is brought to [0, 1] first; every other image is taken to be in [0, 1] already, and
   ``FPTNormalize`` refuses one that is not, since a picture normalised twice or not scaled at all trains silently to
   nothing.
@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import RandomizableTransform, Transform
 from monai.utils import TransformBackends
 from torchvision.transforms.v2 import functional as pixel_ops
+
+from monai_fpt.transforms._pixels import float_image, like_input, positive_size, with_spacing
 
 __all__ = ["FPTNormalize", "FPTResize", "RandFPTSideAugment", "SideAugmentDraw"]
 
@@ -61,7 +62,9 @@ class FPTResize(Transform):  # type: ignore[misc]
             TypeError: the image is no tensor, or of another integer type.
             ValueError: the image has not three dimensions.
         """
-        return _like_input(_square_resize(_float_image(img, "FPTResize"), self.size), img)
+        image = float_image(img, "FPTResize")
+        resized: torch.Tensor = like_input(_square_resize(image, self.size), img)
+        return with_spacing(resized, image.shape[1] / self.size, image.shape[2] / self.size)
 
 
 class FPTNormalize(Transform):  # type: ignore[misc]
@@ -106,7 +109,7 @@ class FPTNormalize(Transform):  # type: ignore[misc]
         """
         if isinstance(img, torch.Tensor) and not img.is_floating_point():
             raise TypeError(f"FPTNormalize: the image is {img.dtype}, expected floats; apply FPTResize first.")
-        image = _float_image(img, "FPTNormalize")
+        image = float_image(img, "FPTNormalize")
         if image.shape[0] != len(self.mean):
             raise ValueError(
                 f"FPTNormalize: the image has {image.shape[0]} channels and mean has {len(self.mean)}; make them agree."
@@ -119,12 +122,14 @@ class FPTNormalize(Transform):  # type: ignore[misc]
                 "already normalised: normalise once, after loading."
             )
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return _like_input((image - mean) / std, img)
+        normalized: torch.Tensor = like_input((image - mean) / std, img)
+        return normalized
 
 
 @dataclass(frozen=True)
 class SideAugmentDraw:
-    """What one call of :class:`RandFPTSideAugment` does: whether it flips, two factors, and the crop in pixels."""
+    """What one call of :class:`RandFPTSideAugment` does: flips and quarter turns, two factors, and the crop in pixels of
+    the turned image."""
 
     flip: bool
     brightness: float
@@ -133,10 +138,13 @@ class SideAugmentDraw:
     left: int
     height: int
     width: int
+    vertical_flip: bool = False
+    quarter_turns: int = 0
 
 
 class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
-    """The paper's augmentation of the side network's image: flip, brightness, contrast, random resized crop.
+    """The paper's augmentation of the side network's image: flip, brightness, contrast, random resized crop; and, where
+    an image has no up and down, vertical flips and quarter turns.
 
     Args:
         size: side of the result in pixels.
@@ -145,6 +153,9 @@ class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
         contrast: likewise, about the mean of the grey image.
         scale: range of the crop's share of the area, uniform.
         ratio: range of the crop's width over height, log-uniform.
+        vertical_flip_prob: probability of a vertical flip; drawn only where it is above 0, so that runs without it keep
+            their numbers.
+        rotate_prob: probability of a turn by 90, 180 or 270 degrees; likewise. 0.75 makes all four positions alike.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -166,11 +177,15 @@ class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
         contrast: float = 0.2,
         scale: tuple[float, float] = (0.8, 1.0),
         ratio: tuple[float, float] = (0.7, 1.3),
+        vertical_flip_prob: float = 0.0,
+        rotate_prob: float = 0.0,
     ) -> None:
         super().__init__(prob=1.0)
         self.size = positive_size(size, "RandFPTSideAugment")
-        if not 0 <= flip_prob <= 1:
-            raise ValueError(f"RandFPTSideAugment: flip_prob is {flip_prob}, not a probability; choose 0 to 1.")
+        chances = {"flip_prob": flip_prob, "vertical_flip_prob": vertical_flip_prob, "rotate_prob": rotate_prob}
+        for name, chance in chances.items():
+            if isinstance(chance, bool) or not 0 <= chance <= 1:
+                raise ValueError(f"RandFPTSideAugment: {name} is {chance}, not a probability; choose 0 to 1.")
         if brightness < 0 or contrast < 0:
             raise ValueError(
                 f"RandFPTSideAugment: brightness {brightness} and contrast {contrast} must not be negative; choose "
@@ -182,6 +197,8 @@ class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
                 "choose for example (0.8, 1.0) and (0.7, 1.3)."
             )
         self.flip_prob = flip_prob
+        self.vertical_flip_prob = vertical_flip_prob
+        self.rotate_prob = rotate_prob
         self.brightness = brightness
         self.contrast = contrast
         self.scale = (float(scale[0]), float(scale[1]))
@@ -192,7 +209,11 @@ class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
         flip = bool(self.R.random_sample() < self.flip_prob)
         brightness = float(self.R.uniform(max(0.0, 1 - self.brightness), 1 + self.brightness))
         contrast = float(self.R.uniform(max(0.0, 1 - self.contrast), 1 + self.contrast))
-        return SideAugmentDraw(flip, brightness, contrast, *self._draw_crop(data[1], data[2]))
+        vertical = self.vertical_flip_prob > 0 and bool(self.R.random_sample() < self.vertical_flip_prob)
+        turned = self.rotate_prob > 0 and bool(self.R.random_sample() < self.rotate_prob)
+        turns = int(self.R.randint(1, 4)) if turned else 0
+        height, width = (data[2], data[1]) if turns % 2 else (data[1], data[2])
+        return SideAugmentDraw(flip, brightness, contrast, *self._draw_crop(height, width), vertical, turns)
 
     def _draw_crop(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, height and width of a crop: ten tries of a drawn area and aspect, then the largest centre crop."""
@@ -223,31 +244,19 @@ class RandFPTSideAugment(RandomizableTransform):  # type: ignore[misc]
             TypeError: the image is no tensor, or of another integer type.
             ValueError: the image has not three dimensions.
         """
-        image = _float_image(img, "RandFPTSideAugment")
+        image = float_image(img, "RandFPTSideAugment")
         done = self.randomize(image.shape) if draw is None else draw
         if done.flip:
             image = pixel_ops.horizontal_flip(image)
+        if done.vertical_flip:
+            image = pixel_ops.vertical_flip(image)
+        if done.quarter_turns:
+            image = torch.rot90(image, done.quarter_turns, (1, 2))
         image = pixel_ops.adjust_contrast(pixel_ops.adjust_brightness(image, done.brightness), done.contrast)
         crop = image[:, done.top : done.top + done.height, done.left : done.left + done.width]
-        return _like_input(_square_resize(crop, self.size).clamp(0, 1), img)
-
-
-def positive_size(size: int, what: str) -> int:
-    """The size itself, or ValueError where it is not a positive whole number."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{what}: size is {size!r}; give a positive whole number of pixels.")
-    return size
-
-
-def _float_image(img: torch.Tensor, what: str) -> torch.Tensor:
-    """The image as a plain float32 tensor; uint8 is brought to [0, 1]."""
-    if not isinstance(img, torch.Tensor) or not (img.is_floating_point() or img.dtype == torch.uint8):
-        found = img.dtype if isinstance(img, torch.Tensor) else type(img).__name__
-        raise TypeError(f"{what}: the image is {found}, expected a uint8 or floating-point tensor; convert it first.")
-    if img.ndim != 3:
-        raise ValueError(f"{what}: the image has shape {tuple(img.shape)}, expected (C, H, W); give one image.")
-    plain = img.as_tensor() if isinstance(img, MetaTensor) else img
-    return plain.float() / 255 if plain.dtype == torch.uint8 else plain.float()
+        augmented: torch.Tensor = like_input(_square_resize(crop, self.size).clamp(0, 1), img)
+        turned = done.quarter_turns % 2
+        return with_spacing(augmented, done.height / self.size, done.width / self.size, swapped=bool(turned))
 
 
 def _square_resize(image: torch.Tensor, size: int) -> torch.Tensor:
@@ -255,11 +264,3 @@ def _square_resize(image: torch.Tensor, size: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(
         image[None], size=(size, size), mode="bilinear", align_corners=False, antialias=True
     )[0]
-
-
-def _like_input(result: torch.Tensor, img: torch.Tensor) -> torch.Tensor:
-    """A MetaTensor with the input's metadata where the input was one."""
-    if not isinstance(img, MetaTensor):
-        return result
-    wrapped: torch.Tensor = MetaTensor(result).copy_meta_from(img)
-    return wrapped

@@ -16,7 +16,7 @@ import torch
 
 __all__ = ["fpt_describe"]
 
-_NOT_SETTINGS = {"R", "_do_transform", "_lazy", "tracing", "id"}
+_NOT_SETTINGS = {"R", "_do_transform", "_lazy", "_tracing", "tracing", "id"}
 
 
 def fpt_describe(transform: Any) -> str:

@@ -91,6 +91,8 @@ class RandFPTSideAugmentd(RandomizableTransform, MapTransform):  # type: ignore[
         contrast: likewise.
         scale: range of the crop's share of the area.
         ratio: range of the crop's width over height.
+        vertical_flip_prob: probability of a vertical flip.
+        rotate_prob: probability of a turn by 90, 180 or 270 degrees.
         allow_missing_keys: skip keys that are absent.
     """
 
@@ -105,11 +107,15 @@ class RandFPTSideAugmentd(RandomizableTransform, MapTransform):  # type: ignore[
         contrast: float = 0.2,
         scale: tuple[float, float] = (0.8, 1.0),
         ratio: tuple[float, float] = (0.7, 1.3),
+        vertical_flip_prob: float = 0.0,
+        rotate_prob: float = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob=1.0)
-        self.augment = RandFPTSideAugment(size, flip_prob, brightness, contrast, scale, ratio)
+        self.augment = RandFPTSideAugment(
+            size, flip_prob, brightness, contrast, scale, ratio, vertical_flip_prob, rotate_prob
+        )
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

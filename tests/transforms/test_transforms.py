@@ -231,3 +231,44 @@ def test_arrays_and_whole_numbers_are_refused_by_name(image: torch.Tensor) -> No
         FPTResize(8)(image.numpy())
     with pytest.raises(TypeError, match=r"RandFPTSideAugment: the image is torch\.int32"):
         RandFPTSideAugment(8)(image.int())
+
+
+def test_draws_of_existing_settings_are_what_they_were_before_vertical_flips_and_turns() -> None:
+    augment = RandFPTSideAugment(128)
+    augment.set_random_state(7)
+    assert [augment.randomize(torch.Size([3, 160, 120])) for _ in range(2)] == [
+        SideAugmentDraw(True, 1.111967516896046, 0.9753636925763574, 7, 6, 138, 114),
+        SideAugmentDraw(False, 1.1214956144417503, 0.9523764532594153, 19, 4, 137, 114),
+    ]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turns_are_numpys_and_come_after_the_flips(image: torch.Tensor, turns: int) -> None:
+    shape = (30, 20) if turns % 2 else (20, 30)
+    draw = SideAugmentDraw(True, 1.0, 1.0, 0, 0, *shape, vertical_flip=True, quarter_turns=turns)
+    values = np.rot90(image.numpy()[:, ::-1, ::-1], turns, axes=(1, 2)).copy()
+    torch.testing.assert_close(RandFPTSideAugment(8)(image, draw), FPTResize(8)(torch.from_numpy(values)))
+
+
+def test_flips_and_turns_come_at_their_rates_and_crops_fit_the_turned_image() -> None:
+    augment = RandFPTSideAugment(8, vertical_flip_prob=0.3, rotate_prob=0.6)
+    augment.set_random_state(0)
+    draws = [augment.randomize(torch.Size([3, 40, 90])) for _ in range(3000)]
+    assert np.mean([d.vertical_flip for d in draws]) == pytest.approx(0.3, abs=0.03)
+    assert np.bincount([d.quarter_turns for d in draws]) / 3000 == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
+    for d in draws:
+        height, width = (90, 40) if d.quarter_turns % 2 else (40, 90)
+        assert d.top + d.height <= height and d.left + d.width <= width
+
+
+@pytest.mark.parametrize("chance", ["flip_prob", "vertical_flip_prob", "rotate_prob"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, True])
+def test_what_is_no_probability_is_refused(chance: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{chance} is .*not a probability; choose 0 to 1"):
+        RandFPTSideAugmentd("image", 8, **{chance: value})
+
+
+def test_the_dictionary_turns_all_keys_alike(image: torch.Tensor) -> None:
+    augment = RandFPTSideAugmentd(["a", "b"], 8, vertical_flip_prob=1.0, rotate_prob=1.0).set_random_state(0)
+    done = augment({"a": image, "b": image.clone()})
+    assert torch.equal(done["a"], done["b"])

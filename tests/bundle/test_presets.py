@@ -1,0 +1,49 @@
+"""Every preset is a file of overrides that resolves with the training's and the extraction's configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bundle_toys import draw_images, tiny_overrides
+from monai.bundle import ConfigParser
+
+import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's first import
+from monai_fpt.bundle import bundle_config, fpt_bundle_root, run_bundle
+from monai_fpt.data.datasets import fpt_datasets
+
+PRESETS = sorted((fpt_bundle_root() / "configs" / "presets").glob("*.json"))
+MODALITIES = {"fundus", "dermoscopy", "mammography", "cxr", "ct"}
+
+
+def parsed(job: str, preset: Path) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(bundle_config(job)), str(preset)])
+    return parser
+
+
+def test_there_is_one_for_every_data_set_of_the_paper_and_every_modality() -> None:
+    assert {path.stem for path in PRESETS} == MODALITIES | (set(fpt_datasets()) - {"medmnist"})
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("job", ["train", "extract"])
+def test_a_preset_overrides_only_what_the_bundle_has(job: str, preset: Path) -> None:
+    known = set(ConfigParser.load_config_file(str(bundle_config("train"))))
+    own = {name.lstrip("+") for name in json.loads(preset.read_text(encoding="utf-8"))} - {"_preset_"}
+    assert own <= known
+    loader = parsed(job, preset).get_parsed_content("loader")
+    assert loader.reader.options.min_size == 1024
+    assert loader.reader.options.windows == ((-600, 1500), (40, 400), (400, 1800)) or preset.stem != "ct"
+
+
+@pytest.mark.parametrize("name", sorted(MODALITIES))
+def test_a_model_trained_with_a_modality_s_preset_is_asked_with_it(tmp_path: Path, name: str) -> None:
+    images = draw_images(tmp_path / "images", {"train": 4, "val": 2, "test": 2})
+    preset = str(fpt_bundle_root() / "configs" / "presets" / f"{name}.json")
+    overrides = tiny_overrides(images, tmp_path / "run") | {"max_epochs": 1, "track": False}
+    run_bundle("train", overrides, (preset,))
+    output = tmp_path / "predictions.csv"
+    run_bundle("predict", {"dataset_dir": str(images), "run_dir": str(tmp_path / "run"), "output_file": str(output)})
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 17
