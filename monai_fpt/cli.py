@@ -4,9 +4,12 @@ option of its command.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +27,10 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Look after a feature cache.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
+data_app = typer.Typer(help="Look at a data set before it is learnt from.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+datasets_app = typer.Typer(help="The public data sets: list, check, download.", rich_markup_mode=None)
+app.add_typer(datasets_app, name="datasets")
 
 _BUNDLE: Any = {"allow_extra_args": True, "ignore_unknown_options": True}
 _IDS = "Options are the ids of the bundle's configuration, --dataset_dir, --run_dir, --backbone and so on; see docs/cli.md."
@@ -52,10 +59,22 @@ def _overrides(arguments: list[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     if text in ("None", "True", "False"):
         return {"None": None, "True": True, "False": False}[text]
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    for read in (json.loads, ast.literal_eval):  # "['a', 'b']" is what one writes in a shell
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def _known(function: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
+    """The options of a command that hands them to a function; one that the function does not have is an error."""
+    found = _overrides(arguments)
+    names = list(inspect.signature(function).parameters)
+    for name in found:
+        if name not in names:
+            raise typer.BadParameter(f"there is no --{name}; there are {', '.join(names)}.")
+    return found
 
 
 def _preset(name: str) -> str:
@@ -126,6 +145,64 @@ def verify(cache_dir: Annotated[Path, typer.Argument(help="The cache_dir of a ru
         + (f"{len(problems)} findings" if problems else "whole")
     )
     raise typer.Exit(bool(problems))
+
+
+@data_app.command(
+    "check",
+    context_settings=_BUNDLE,
+    epilog="Other options are those of a table, --group_column and so on; see docs/data_check.md.",
+)
+def check_data(
+    context: typer.Context,
+    dataset_dir: Annotated[
+        str | None, typer.Option("--dataset_dir", "--dataset-dir", help="Folder of the images.")
+    ] = None,
+    data_list: Annotated[
+        str | None, typer.Option("--data_list", "--data-list", help="A table, or a saved list.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Also write the report there: .html or .json.")] = None,
+) -> None:
+    """Read every image once and report what would spoil a training: unreadable files, copies across splits, patients in
+    two splits, spoilt pixels, shortcuts. Exits 1 if there is an error."""
+    from monai_fpt.data.check import run_data_check
+
+    raise typer.Exit(run_data_check(dataset_dir, data_list, output, **_known(run_data_check, context.args)))
+
+
+@datasets_app.callback(invoke_without_command=True)
+def list_datasets(context: typer.Context) -> None:
+    """List the public data sets that can be loaded by name."""
+    from monai_fpt.data.datasets import fpt_datasets
+
+    if context.invoked_subcommand is not None:
+        return
+    for name, dataset in fpt_datasets().items():
+        how = "download" if dataset.source_files else "by hand"
+        split = "official split" if dataset.official_split else "no official split"
+        print(f"{name:<11} {dataset.title}: {len(dataset.classes) or 'various'} classes, {split}, {how}")
+        print(f"{'':<11} {dataset.licence}")
+    print("\nmonai-fpt datasets check NAME DIR      what of a copy is missing, extra or corrupt")
+    print("monai-fpt datasets download NAME DIR   fetch one, or print how to get it")
+    print("monai-fpt train --config NAME --dataset_dir DIR --run_dir RUN")
+
+
+@datasets_app.command("check", context_settings=_BUNDLE)
+def check_dataset(context: typer.Context, name: str, folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Compare a copy with what is published and read every image; exits 1 if something is missing, extra or corrupt."""
+    from monai_fpt.data.datasets import check_fpt_dataset
+
+    found = check_fpt_dataset(name, folder, **_overrides(context.args))
+    print(found)
+    raise typer.Exit(not found.ok)
+
+
+@datasets_app.command("download", context_settings=_BUNDLE)
+def download_dataset(context: typer.Context, name: str, folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Fetch a data set where a program may, and print the steps where only a person can; goes on where it stopped."""
+    from monai_fpt.data.datasets import download_fpt_dataset
+
+    folder.mkdir(parents=True, exist_ok=True)
+    download_fpt_dataset(name, folder, **_overrides(context.args))
 
 
 @app.command("import-checkpoint")

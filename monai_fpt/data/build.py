@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_fpt.data.datalist import FPTDataList
+from monai_fpt.data.flags import fpt_flag, names_given
 from monai_fpt.data.folders import class_folder_names, data_list_from_folders, existing_folder
 from monai_fpt.data.split import section_of_name
 from monai_fpt.data.table import data_list_from_table
@@ -85,6 +86,11 @@ def build_data_list(
         raise ValueError(
             "data list: neither dataset_dir nor data_list is given; give the folder of the images or a table."
         )
+    ordered = fpt_flag(ordered, "ordered")
+    allow_missing_classes = fpt_flag(allow_missing_classes, "allow_missing_classes")
+    allow_group_leakage = fpt_flag(allow_group_leakage, "allow_group_leakage")
+    classes, label_columns = names_given(classes, "classes"), names_given(label_columns, "label_columns")
+    negative_labels = names_given(negative_labels, "negative_labels") or ()
     folder = existing_folder(dataset_dir) if dataset_dir else None
     table = Path(data_list).expanduser() if data_list else None
     if table is None and folder is not None and dataset is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,13 @@ class FPTModelCard:
         classes: class names in the order of the logits.
         task: ``"multiclass"`` or ``"multilabel"``.
         data_digest: of the data list it was trained on.
+        ordered: whether the order of the classes means something.
+        reader: how image files are read: the options of the reader, plain JSON.
+        preparing: what is done to images before the backbone's resize: a list of MONAI transform entries, plain JSON.
+            Another process rebuilds them from here, so a model is never asked about images prepared otherwise.
+
+    Raises:
+        ValueError: ``reader`` or ``preparing`` is no plain JSON.
     """
 
     network: FPTConfig
@@ -37,6 +44,19 @@ class FPTModelCard:
     classes: tuple[str, ...] = ()
     task: str = "multiclass"
     data_digest: str = ""
+    ordered: bool = False
+    reader: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    preparing: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("reader", "preparing"):
+            try:
+                plain = json.loads(json.dumps(getattr(self, name)))
+            except TypeError as error:
+                raise ValueError(
+                    f"The model's {name} must be plain JSON ({error}); write numbers, texts and lists."
+                ) from error
+            object.__setattr__(self, name, plain)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
@@ -47,6 +67,9 @@ class FPTModelCard:
             "classes": list(self.classes),
             "task": self.task,
             "data_digest": self.data_digest,
+            "ordered": self.ordered,
+            "reader": self.reader,
+            "preparing": self.preparing,
         }
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +112,21 @@ class FPTModelCard:
             raise ValueError(
                 f'"{path}" is no description of a trained model ({error}); train again, or restore the file.'
             ) from error
+
+    def require_preprocessing(self, described: str) -> None:
+        """Refuse to ask the model about images that are read or prepared otherwise than those it was trained on.
+
+        Args:
+            described: what will be done to images, as text; compared literally with what the features were made with.
+
+        Raises:
+            ValueError: the texts differ.
+        """
+        if self.features is not None and self.features.preprocessing != described:
+            raise ValueError(
+                "Images would be read or prepared otherwise than in the training of this model; leave reader, preparing and "
+                "image_size as the model has them, or use the version of monai-fpt that it was trained with."
+            )
 
     def normalization(self, backbone_mean: Sequence[float], backbone_std: Sequence[float]) -> dict[str, Any]:
         """``mean`` and ``std`` the network was trained with; the backbone's own for an untrained one."""

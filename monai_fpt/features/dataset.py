@@ -22,7 +22,9 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     """Items of a data list with what the cache holds of them.
 
     An item is the data list's, with ``"image"`` replaced by the (3, T, T) uint8 thumbnail and ``"features"`` added: (L,
-    2, H, M, D) in the stored precision, or :class:`QuantizedFeatures`. ``transform`` then makes the side image of it.
+    2, H, M, D) in the stored precision, or :class:`QuantizedFeatures`. So that items collate, ``"group"`` is the key where
+    no group is known, and what only some images of the list have is left out. ``transform`` then makes the side image of
+    it.
 
     Args:
         data: data list items with ``"key"`` and usually ``"image"`` (path) and ``"label"``.
@@ -46,6 +48,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         self.transform = transform
         self.use_features = use_features
         self._entries: list[FeatureEntry] | None = None
+        self._common: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.data)
@@ -59,7 +62,9 @@ class FeatureDataset(Dataset[dict[str, Any]]):
                 if isinstance(features, tuple)
                 else torch.zeros_like(features)
             )
-        item = dict(self.data[index]) | {"image": stored.thumbnail, "features": features}
+        listed = self.data[index]
+        item = {name: value for name, value in listed.items() if name in self._common}
+        item |= {"group": str(listed.get("group", listed["key"])), "image": stored.thumbnail, "features": features}
         if isinstance(item.get("label"), list):
             item["label"] = torch.tensor(item["label"], dtype=torch.float32)
         return item if self.transform is None else self.transform(item)
@@ -78,4 +83,5 @@ class FeatureDataset(Dataset[dict[str, Any]]):
                     f'"{missing[0]}"; run the extraction again.'
                 )
             self._entries = [entry for entry in found if entry is not None]
+            self._common = set.intersection(*(set(item) for item in self.data))
         return self._entries

@@ -11,10 +11,11 @@ from monai_fpt.handlers.class_weights import FPTClassWeightHandler
 from monai_fpt.handlers.clip import FPTGradientClipHandler
 from monai_fpt.handlers.errors import fpt_clear_errors, fpt_root_cause
 from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_tracked_params
+from monai_fpt.handlers.groups import FPTGroupScores, fpt_require_one_label
 from monai_fpt.handlers.metric import FPTMetricHandler
 from monai_fpt.handlers.predictions import FPTPredictionSaver
 from monai_fpt.handlers.progress import FPTProgressHandler
-from monai_fpt.handlers.run_checks import fpt_flag, fpt_require_model
+from monai_fpt.handlers.run_checks import fpt_check_preparing, fpt_flag, fpt_require_model
 from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
 from monai_fpt.handlers.tracking import FPTTracker
@@ -25,17 +26,20 @@ __all__ = [
     "FPTClassWeightHandler",
     "FPTEpochSeedHandler",
     "FPTGradientClipHandler",
+    "FPTGroupScores",
     "FPTMetricHandler",
     "FPTPredictionSaver",
     "FPTProgressHandler",
     "FPTTracker",
     "FPTTrackingHandler",
+    "fpt_check_preparing",
     "fpt_clear_errors",
     "fpt_executed_config",
     "fpt_flag",
     "fpt_log_run",
     "fpt_prepare_run",
     "fpt_require_model",
+    "fpt_require_one_label",
     "fpt_root_cause",
     "fpt_strictly_better",
     "fpt_tracked_params",

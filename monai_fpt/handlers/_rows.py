@@ -21,11 +21,13 @@ __all__ = ["PredictionRow", "dealt_together", "gathered_rows", "rows_of"]
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """One sample: name (if any), K probabilities, label (if any): a class number, or K zeros and ones."""
+    """One sample: name (if any), K probabilities, label (if any): a class number, or K zeros and ones; and its group
+    (patient), which is the name where none is known."""
 
     key: str | None
     probabilities: tuple[float, ...]
     label: int | tuple[int, ...] | None
+    group: str | None = None
 
 
 def rows_of(engine: Any, asked_by: str) -> list[PredictionRow]:
@@ -51,12 +53,14 @@ def rows_of(engine: Any, asked_by: str) -> list[PredictionRow]:
 def _row(output: dict[str, Any], batch: dict[str, Any]) -> PredictionRow:
     key = output.get("key", batch.get("key"))
     label = output.get("label", batch.get("label"))
+    group = output.get("group", batch.get("group", key))
     values = None if label is None else torch.as_tensor(label).flatten().tolist()
     many = values is not None and torch.as_tensor(label).ndim > 0 and len(values) > 1
     return PredictionRow(
         key=None if key is None else str(key),
         probabilities=tuple(torch.as_tensor(output["pred"]).double().flatten().tolist()),
         label=None if not values else tuple(int(v) for v in values) if many else int(values[0]),
+        group=None if group is None else str(group),
     )
 
 

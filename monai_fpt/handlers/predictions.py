@@ -22,7 +22,7 @@ from monai_fpt.metrics.inputs import checked_task
 
 __all__ = ["FPTPredictionSaver"]
 
-RESERVED = ("image", "label", "predicted")
+RESERVED = ("image", "patient", "label", "predicted")
 THRESHOLD = 0.5
 SEPARATOR = ";"
 
@@ -78,13 +78,18 @@ class FPTPredictionSaver:
         """
         rows = gathered_rows(self._rows)
         if process_rank() == 0:
-            replace_file_content(self.path, self._table(rows).encode())
+            replace_file_content(self.path, self.table(rows).encode())
 
-    def _table(self, rows: list[PredictionRow]) -> str:
+    def table(self, rows: list[PredictionRow], first: str = "image") -> str:
+        """The rows as CSV text, under ``first`` the name of each.
+
+        Raises:
+            ValueError: a sample has no key, or does not fit the class names.
+        """
         labelled = any(row.label is not None for row in rows)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", *(["label"] if labelled else []), "predicted", *self.classes])
+        writer.writerow([first, *(["label"] if labelled else []), "predicted", *self.classes])
         for number, row in enumerate(rows):
             self._check(number, row)
             label = [self._names(row.label)] if labelled else []

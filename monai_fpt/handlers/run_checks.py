@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.transforms import Randomizable
+
+from monai_fpt.data.flags import fpt_flag
 from monai_fpt.handlers.run_dir import CARD_FILE
+from monai_fpt.transforms import fpt_transforms
 
-__all__ = ["fpt_flag", "fpt_require_model"]
-
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+__all__ = ["fpt_check_preparing", "fpt_flag", "fpt_require_model"]
 
 
-def fpt_flag(value: Any, name: str) -> bool:
-    """A switch of the command line as a bool; ``python -m monai.bundle`` hands over ``false`` as a text, which Python takes for true.
+def fpt_check_preparing(transforms: Iterable[Any], entries: Sequence[Mapping[str, Any]]) -> None:
+    """Look at what is done to images before the backbone reads them.
 
     Args:
-        value: a bool, 0 or 1, or one of the words true, false, yes, no in any case.
-        name: of the id, for the message.
+        transforms: the chain of ``preparing``.
+        entries: the same as configuration, which a model carries in ``model.json``.
 
     Raises:
-        ValueError: anything else.
+        ValueError: a random transform: features are made once, so a chance would be frozen into them.
+
+    Warns:
+        UserWarning: a model could not rebuild an entry by itself, for it may rebuild only transforms that cannot run foreign
+            code.
     """
-    known = _WORDS.get(str(value).strip().lower())
-    if known is None:
-        raise ValueError(f"{name}={value!r} is neither true nor false.")
-    return known
+    random = [type(one).__name__ for one in transforms if isinstance(one, Randomizable)]
+    if random:
+        raise ValueError(
+            f"preparing holds the random {', '.join(random)}, but features are made once and kept; put it into "
+            "train#preprocessing, which sees the side image in every epoch."
+        )
+    try:
+        fpt_transforms(entries)
+    except ValueError as error:
+        warnings.warn(
+            f"This model will not know its own preparing ({error}); give evaluation and prediction the same configuration.",
+            stacklevel=2,
+        )
 
 
 def fpt_require_model(run_dir: str | Path, ckpt_path: str | Path) -> None:

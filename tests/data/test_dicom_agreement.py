@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-pytest.importorskip("highdicom", reason="needs highdicom, of the dev extra")
+pytest.importorskip("highdicom", reason="needs highdicom, of the dev extra, and pydicom 3", exc_type=ImportError)
 
 from benchmarks.dicom_agreement import Agreement, compare, dicom_files
 

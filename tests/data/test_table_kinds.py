@@ -166,3 +166,12 @@ def test_a_group_or_split_column_can_be_passed_over(tmp_path: Path) -> None:
     table = write(tmp_path, plain_rows(patient=lambda n: n // 2, split=lambda n: "train" if n < 16 else "test"))
     made = build_data_list(tmp_path, table, group_column="", split_column="")
     assert len(made.test) == 4 and not any("group" in item for item in items(made))
+
+
+def test_words_of_a_command_line_mean_what_they_say(tmp_path: Path) -> None:
+    table = write(tmp_path, plain_rows())
+    assert not build_data_list(tmp_path, table, ordered="false").ordered  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="ordered='maybe' is neither true nor false"):
+        build_data_list(tmp_path, table, ordered="maybe")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"classes is the text 'ab', not a list of names"):
+        build_data_list(tmp_path, table, classes="ab")

@@ -22,7 +22,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "networks": set(),
     "features": {"networks"},
     "data": set(),
-    "transforms": set(),
+    "transforms": {"data"},
     "metrics": {"networks"},
     "visualize": {"networks"},
     "handlers": {"networks", "features", "data", "metrics", "transforms"},
