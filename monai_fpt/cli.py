@@ -67,14 +67,19 @@ def _value(text: str) -> Any:
     return text
 
 
-def _known(function: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
-    """The options of a command that hands them to a function; one that the function does not have is an error."""
-    found = _overrides(arguments)
-    names = list(inspect.signature(function).parameters)
-    for name in found:
-        if name not in names:
-            raise typer.BadParameter(f"there is no --{name}; there are {', '.join(names)}.")
-    return found
+def _options_of(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters) - {
+        "dataset_dir",
+        "data_list",
+        "output",
+        "list_options",
+        "options",
+    }
+
+
+def _part_for(given: dict[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """Take those of the given options that a function has."""
+    return {name: given.pop(name) for name in sorted(set(given) & _options_of(function))}
 
 
 def _preset(name: str) -> str:
@@ -150,7 +155,7 @@ def verify(cache_dir: Annotated[Path, typer.Argument(help="The cache_dir of a ru
 @data_app.command(
     "check",
     context_settings=_BUNDLE,
-    epilog="Other options are those of a table, --group_column and so on; see docs/data_check.md.",
+    epilog="Other options are those of a table (--group_column ...), of the reader (--frame ...) and of the check (--num_workers ...); see docs/data_check.md.",
 )
 def check_data(
     context: typer.Context,
@@ -164,9 +169,19 @@ def check_data(
 ) -> None:
     """Read every image once and report what would spoil a training: unreadable files, copies across splits, patients in
     two splits, spoilt pixels, shortcuts. Exits 1 if there is an error."""
+    from monai_fpt.data import ImageOptions, build_data_list
     from monai_fpt.data.check import run_data_check
 
-    raise typer.Exit(run_data_check(dataset_dir, data_list, output, **_known(run_data_check, context.args)))
+    given = _overrides(context.args)
+    if "dataset_name" in given:  # as the bundle calls it
+        given["dataset"] = given.pop("dataset_name")
+    how, of_list, of_reader = (_part_for(given, made) for made in (run_data_check, build_data_list, ImageOptions))
+    if given:
+        known = sorted({name for made in (run_data_check, build_data_list, ImageOptions) for name in _options_of(made)})
+        raise typer.BadParameter(f"there is no --{next(iter(given))}; there are {', '.join(known)}.")
+    raise typer.Exit(
+        run_data_check(dataset_dir, data_list, output, list_options=of_list, options=ImageOptions(**of_reader), **how)
+    )
 
 
 @datasets_app.callback(invoke_without_command=True)
