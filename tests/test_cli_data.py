@@ -29,7 +29,9 @@ def images(tmp_path: Path) -> Path:
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             for n in range(count):
-                Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / split / name / f"{n}.png")
+                Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(
+                    tmp_path / split / name / f"{n}.png"
+                )
     return tmp_path
 
 
@@ -43,7 +45,16 @@ def test_a_copy_in_another_split_exits_with_1_and_is_named(images: Path, capsys:
     (images / "test" / "a" / "copy.png").write_bytes((images / "train" / "a" / "3.png").read_bytes())
     report = images / "report.json"
     code, out, _ = run(
-        capsys, monkeypatch, "data", "check", "--dataset_dir", str(images), "--output", str(report), "--num_workers", "0"
+        capsys,
+        monkeypatch,
+        "data",
+        "check",
+        "--dataset_dir",
+        str(images),
+        "--output",
+        str(report),
+        "--num_workers",
+        "0",
     )
     assert code == 1 and "train/a/3.png" in out and "test/a/copy.png" in out
     assert not json.loads(report.read_text(encoding="utf-8"))["ok"]
@@ -65,7 +76,9 @@ def test_every_data_set_is_listed(capsys: Any, monkeypatch: Any) -> None:
     assert code == 0 and all(f"\n{name} " in f"\n{out}" for name in names)
 
 
-def test_a_data_set_that_only_a_person_can_fetch_prints_the_steps(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_a_data_set_that_only_a_person_can_fetch_prints_the_steps(
+    tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
     code, _, err = run(capsys, monkeypatch, "datasets", "download", "messidor2", str(tmp_path))
     assert code == 1 and "  1. " in err and "Licence" in err and "messidor_data.csv" in err
 

@@ -44,6 +44,7 @@ def build_data_list(
     negative_labels: Sequence[str] = (),
     ordered: bool = False,
     missing_labels: str = "error",
+    fact_columns: Sequence[str] = (),
     allow_missing_classes: bool = False,
     allow_group_leakage: bool = False,
     only: str | None = None,
@@ -59,7 +60,8 @@ def build_data_list(
         dataset_options: of that data set (``split``, and what it knows itself).
         classes: see :func:`~monai_fpt.data.folders.data_list_from_folders` and
             :func:`~monai_fpt.data.table.data_list_from_table`, like all options that follow. ``*_column``, ``label_*``,
-            ``negative_labels``, ``missing_labels`` and ``allow_group_leakage`` concern tables only,
+            ``negative_labels``, ``missing_labels``, ``fact_columns`` and ``allow_group_leakage`` concern
+            tables only,
             ``allow_missing_classes`` folders only; a saved list is taken as it is.
         val_fraction: share of the images for validation where it is not given.
         test_fraction: share of the images for the test where no sections are given.
@@ -74,6 +76,7 @@ def build_data_list(
         negative_labels: words that mean no label there.
         ordered: the order of the classes means something.
         missing_labels: what an empty label means.
+        fact_columns: columns that are kept with the images, to break scores down by.
         allow_missing_classes: accept classes without images in validation or test.
         allow_group_leakage: accept patients in two splits.
         only: fill this section alone, for an evaluation; tables only.
@@ -91,6 +94,7 @@ def build_data_list(
     allow_group_leakage = fpt_flag(allow_group_leakage, "allow_group_leakage")
     classes, label_columns = names_given(classes, "classes"), names_given(label_columns, "label_columns")
     negative_labels = names_given(negative_labels, "negative_labels") or ()
+    fact_columns = names_given(fact_columns, "fact_columns") or ()
     folder = existing_folder(dataset_dir) if dataset_dir else None
     table = Path(data_list).expanduser() if data_list else None
     if table is None and folder is not None and dataset is None:
@@ -131,6 +135,7 @@ def build_data_list(
             negative_labels=negative_labels,
             ordered=ordered,
             missing_labels=missing_labels,
+            fact_columns=fact_columns,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             seed=seed,

@@ -10,6 +10,7 @@ where the column has no validation rows, validation is dealt off the training ro
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def data_list_from_table(
     negative_labels: Sequence[str] = (),
     ordered: bool = False,
     missing_labels: str = "error",
+    fact_columns: Sequence[str] = (),
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -78,6 +80,7 @@ def data_list_from_table(
         ordered: the order of the exclusive classes means something (grades); they must be numbers or be given.
         missing_labels: what an empty label means: ``"error"``, ``"drop"`` (the row is left out, with a warning) or, for
             several labels, ``"negative"`` (no finding).
+        fact_columns: further columns that are kept with the images, to break scores down by (sex, age, site, camera).
         val_fraction: share of the images (of the training rows, where a split column has no validation rows) for
             validation.
         test_fraction: share of the images for the test, without a split column.
@@ -115,6 +118,8 @@ def data_list_from_table(
         frame=frame_column,
         needs_label=label_columns is None,
     )
+    require_columns(rows, fact_columns, where)
+    columns = dataclasses.replace(columns, facts={name: name for name in fact_columns} | columns.facts)
     say_columns(columns, where)
     rows = drop_missing(rows, label_columns or [str(columns.label)], missing_labels, where)
     names: tuple[str, ...]

@@ -22,12 +22,13 @@ __all__ = ["PredictionRow", "dealt_together", "gathered_rows", "rows_of"]
 @dataclass(frozen=True)
 class PredictionRow:
     """One sample: name (if any), K probabilities, label (if any): a class number, or K zeros and ones; and its group
-    (patient), which is the name where none is known."""
+    (patient), which is the name where none is known; K logits where the postprocessing keeps them."""
 
     key: str | None
     probabilities: tuple[float, ...]
     label: int | tuple[int, ...] | None
     group: str | None = None
+    logits: tuple[float, ...] | None = None
 
 
 def rows_of(engine: Any, asked_by: str) -> list[PredictionRow]:
@@ -54,6 +55,7 @@ def _row(output: dict[str, Any], batch: dict[str, Any]) -> PredictionRow:
     key = output.get("key", batch.get("key"))
     label = output.get("label", batch.get("label"))
     group = output.get("group", batch.get("group", key))
+    logits = output.get("logits")
     values = None if label is None else torch.as_tensor(label).flatten().tolist()
     many = values is not None and torch.as_tensor(label).ndim > 0 and len(values) > 1
     return PredictionRow(
@@ -61,6 +63,7 @@ def _row(output: dict[str, Any], batch: dict[str, Any]) -> PredictionRow:
         probabilities=tuple(torch.as_tensor(output["pred"]).double().flatten().tolist()),
         label=None if not values else tuple(int(v) for v in values) if many else int(values[0]),
         group=None if group is None else str(group),
+        logits=None if logits is None else tuple(torch.as_tensor(logits).double().flatten().tolist()),
     )
 
 

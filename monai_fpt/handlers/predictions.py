@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ignite.engine import Events
 
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
 from monai_fpt.handlers._rows import PredictionRow, gathered_rows, rows_of
 from monai_fpt.metrics.inputs import checked_task
+from monai_fpt.metrics.predictions import FPTPredictions
 
 __all__ = ["FPTPredictionSaver"]
 
 RESERVED = ("image", "patient", "label", "predicted")
+NO_FACTS = {"image", "key", "label", "group", "frame", "class_name"}
 THRESHOLD = 0.5
 SEPARATOR = ";"
 
@@ -38,13 +41,25 @@ class FPTPredictionSaver:
         path: the CSV file; its folder is made when missing.
         classes: names of the K classes in the order of the probabilities.
         task: ``"multiclass"`` or ``"multilabel"``.
+        items: of the data list; with them, and where every sample has a label, logits, labels, patients and facts are also
+            kept as :class:`~monai_fpt.metrics.FPTPredictions` beside the table, with the suffix ``.json``, for reports.
+        ordered: whether the order of the classes means something.
 
     Raises:
         ValueError: class names repeat or equal one of the other columns.
     """
 
-    def __init__(self, path: str | Path, classes: Sequence[str], task: str = "multiclass") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        classes: Sequence[str],
+        task: str = "multiclass",
+        items: Sequence[Mapping[str, Any]] | None = None,
+        ordered: bool = False,
+    ) -> None:
         self.path = Path(path)
+        self.items = items
+        self.ordered = ordered
         self.classes = [str(name) for name in classes]
         self.task = checked_task(task)
         clashing = sorted({name for name in self.classes if self.classes.count(name) > 1 or name in RESERVED})
@@ -79,6 +94,23 @@ class FPTPredictionSaver:
         rows = gathered_rows(self._rows)
         if process_rank() == 0:
             replace_file_content(self.path, self.table(rows).encode())
+            if self.items is not None and rows and all(row.label is not None and row.logits for row in rows):
+                self._predictions(rows).save(self.path.with_suffix(".json"))
+
+    def _predictions(self, rows: list[PredictionRow]) -> FPTPredictions:
+        listed = {str(item["key"]): item for item in self.items or ()}
+        own = [listed.get(str(row.key), {}) for row in rows]
+        names = sorted({name for item in own for name in item} - NO_FACTS)
+        return FPTPredictions(
+            keys=tuple(str(row.key) for row in rows),
+            groups=tuple(str(row.group) for row in rows),
+            labels=np.array([row.label for row in rows]),
+            logits=np.array([row.logits for row in rows]),
+            classes=tuple(self.classes),
+            task=self.task,
+            ordered=self.ordered,
+            facts={name: tuple(str(item.get(name, "")) for item in own) for name in names},
+        )
 
     def table(self, rows: list[PredictionRow], first: str = "image") -> str:
         """The rows as CSV text, under ``first`` the name of each.

@@ -15,10 +15,12 @@ from monai_fpt.metrics.functional import (
     official_auc,
 )
 from monai_fpt.metrics.metric import FPTClassificationMetric
+from monai_fpt.metrics.predictions import FPTPredictions
 
 __all__ = [
     "FPT_SCORES",
     "FPTClassificationMetric",
+    "FPTPredictions",
     "classification_scores",
     "fpt_auc",
     "fpt_class_auc",
