@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from ignite.engine import Events
 
 from monai_fpt.handlers._ranks import world_size
 
-__all__ = ["PredictionRow", "dealt_together", "gathered_rows", "rows_of"]
+__all__ = ["PredictionRow", "RowCollector", "dealt_together", "gathered_rows", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,35 @@ def rows_of(engine: Any, asked_by: str) -> list[PredictionRow]:
         )
     batches = batch if isinstance(batch, list) and len(batch) == len(output) else [{}] * len(output)
     return [_row(o, b if isinstance(b, dict) else {}) for o, b in zip(output, batches, strict=True)]
+
+
+class RowCollector:
+    """Attached to an evaluator it collects the rows of an evaluation and hands them to :meth:`finished` at its end."""
+
+    def __init__(self) -> None:
+        self._rows: list[PredictionRow] = []
+
+    def attach(self, engine: Any) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+
+    def started(self, engine: Any) -> None:
+        """Forget the rows of an evaluation before."""
+        self._rows = []
+
+    def iteration_completed(self, engine: Any) -> None:
+        """Take the rows of a batch."""
+        self._rows.extend(rows_of(engine, type(self).__name__))
+
+    def completed(self, engine: Any) -> None:
+        """Put the rows of all ranks together. All ranks must call it."""
+        self.finished(engine, gathered_rows(self._rows))
+
+    def finished(self, engine: Any, rows: list[PredictionRow]) -> None:
+        """Use the rows of all ranks, in the order of the data."""
+        raise NotImplementedError
 
 
 def _row(output: dict[str, Any], batch: dict[str, Any]) -> PredictionRow:

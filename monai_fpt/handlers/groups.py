@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Events
 
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
-from monai_fpt.handlers._rows import PredictionRow, gathered_rows, rows_of
+from monai_fpt.handlers._rows import PredictionRow, RowCollector
 from monai_fpt.handlers.predictions import FPTPredictionSaver
 from monai_fpt.metrics.functional import classification_scores
 from monai_fpt.metrics.inputs import checked_task
@@ -31,7 +30,7 @@ AGGREGATES = ("mean", "max")
 PREFIX = "patient_"
 
 
-class FPTGroupScores:
+class FPTGroupScores(RowCollector):
     """Put the images of every patient together and score patients, when an evaluator completes.
 
     Attach it before the handlers that report metrics.
@@ -56,30 +55,16 @@ class FPTGroupScores:
         self.aggregate = aggregate
         self.task = checked_task(task)
         self._saver = FPTPredictionSaver(path, classes, task)
-        self._rows: list[PredictionRow] = []
+        super().__init__()
 
-    def attach(self, engine: Any) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
-        engine.add_event_handler(Events.COMPLETED, self.completed)
-
-    def started(self, engine: Any) -> None:
-        """Forget the rows of an evaluation before."""
-        self._rows = []
-
-    def iteration_completed(self, engine: Any) -> None:
-        """Take the rows of a batch."""
-        self._rows.extend(rows_of(engine, type(self).__name__))
-
-    def completed(self, engine: Any) -> None:
+    def finished(self, engine: Any, rows: list[PredictionRow]) -> None:
         """Score the patients, add the scores to the engine's metrics, and write the table (rank 0).
 
         Raises:
             ValueError: images of one patient have different exclusive labels.
             OSError: the table cannot be written.
         """
-        rows = grouped_rows(gathered_rows(self._rows), self.aggregate, self.task)
+        rows = grouped_rows(rows, self.aggregate, self.task)
         labelled = [row for row in rows if row.label is not None]
         if labelled:
             probabilities = np.array([row.probabilities for row in labelled])

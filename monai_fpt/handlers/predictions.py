@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Events
 
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
-from monai_fpt.handlers._rows import PredictionRow, gathered_rows, rows_of
+from monai_fpt.handlers._rows import PredictionRow, RowCollector
 from monai_fpt.metrics.inputs import checked_task
 from monai_fpt.metrics.predictions import FPTPredictions
 
@@ -30,7 +29,7 @@ THRESHOLD = 0.5
 SEPARATOR = ";"
 
 
-class FPTPredictionSaver:
+class FPTPredictionSaver(RowCollector):
     """Write a CSV file of predictions when an evaluator completes.
 
     Columns: ``image`` (the sample's ``key``), ``label`` (only when any sample has one), ``predicted``, then the
@@ -68,30 +67,15 @@ class FPTPredictionSaver:
                 f"the class names {', '.join(map(repr, clashing))} repeat or equal a column ({', '.join(RESERVED)}): "
                 "rename them, each is the head of a column."
             )
-        self._rows: list[PredictionRow] = []
+        super().__init__()
 
-    def attach(self, engine: Any) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
-        engine.add_event_handler(Events.COMPLETED, self.completed)
-
-    def started(self, engine: Any) -> None:
-        """Forget the rows of an evaluation before."""
-        self._rows = []
-
-    def iteration_completed(self, engine: Any) -> None:
-        """Take the rows of a batch."""
-        self._rows.extend(rows_of(engine, type(self).__name__))
-
-    def completed(self, engine: Any) -> None:
-        """Write the file (rank 0).
+    def finished(self, engine: Any, rows: list[PredictionRow]) -> None:
+        """Write the files (rank 0).
 
         Raises:
             ValueError: a sample has no key, or does not fit the class names.
-            OSError: the file cannot be written.
+            OSError: a file cannot be written.
         """
-        rows = gathered_rows(self._rows)
         if process_rank() == 0:
             replace_file_content(self.path, self.table(rows).encode())
             if self.items is not None and rows and all(row.label is not None and row.logits for row in rows):
