@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_fpt.data.build import build_data_list
+from monai_fpt.data.build import build_data_list, build_prediction_list
 from monai_fpt.data.datalist import FPTDataList
 from monai_fpt.data.errors import ImageReadError
 from monai_fpt.data.facts import ImageFacts, ImageOptions, MedicalImage
@@ -20,6 +20,7 @@ __all__ = [
     "ImageReadError",
     "MedicalImage",
     "build_data_list",
+    "build_prediction_list",
     "data_list_from_folders",
     "data_list_from_images",
     "data_list_from_table",

@@ -15,11 +15,16 @@ from typing import Any
 
 from monai_fpt.data.datalist import FPTDataList
 from monai_fpt.data.flags import fpt_flag, names_given
-from monai_fpt.data.folders import class_folder_names, data_list_from_folders, existing_folder
+from monai_fpt.data.folders import (
+    class_folder_names,
+    data_list_from_folders,
+    data_list_from_images,
+    existing_folder,
+)
 from monai_fpt.data.split import section_of_name
-from monai_fpt.data.table import data_list_from_table
+from monai_fpt.data.table import data_list_from_table, unlabelled_list_from_table
 
-__all__ = ["build_data_list"]
+__all__ = ["build_data_list", "build_prediction_list"]
 
 _TABLE_NAMES = ("labels.csv", "labels.tsv", "labels.xlsx", "labels.parquet")
 
@@ -152,6 +157,24 @@ def build_data_list(
         allow_missing_classes=allow_missing_classes,
         ordered=ordered,
     )
+
+
+def build_prediction_list(dataset_dir: str | Path | None = None, data_list: str | Path | None = None) -> FPTDataList:
+    """Unlabelled list of a folder or a table, for prediction.
+
+    Args:
+        dataset_dir: folder of the images; without a table every image below it is taken.
+        data_list: a table, where frames of files, or some of the images, are to be named.
+
+    Raises:
+        FileNotFoundError: folder, table or images are missing.
+        ValueError: neither argument is given, or there is no image.
+    """
+    if data_list:
+        return unlabelled_list_from_table(data_list, root=dataset_dir)
+    if not dataset_dir:
+        raise ValueError("data list: neither dataset_dir nor data_list is given; give the folder of the images.")
+    return data_list_from_images(dataset_dir)
 
 
 def _own_table(folder: Path) -> Path | None:

@@ -33,7 +33,7 @@ from monai_fpt.data.image import image_suffixes
 from monai_fpt.data.labels import TableLabel, class_labels, drop_missing, separated_labels, zero_one_labels
 from monai_fpt.data.split import check_fractions, section_of_name
 
-__all__ = ["GROUP_COLUMNS", "data_list_from_table"]
+__all__ = ["GROUP_COLUMNS", "data_list_from_table", "unlabelled_list_from_table"]
 
 
 def data_list_from_table(
@@ -148,8 +148,42 @@ def data_list_from_table(
     return FPTDataList(names, sections["training"], sections["validation"], sections["test"], task, ordered)
 
 
+def unlabelled_list_from_table(
+    table: str | Path,
+    *,
+    root: str | Path | None = None,
+    image_column: str | None = None,
+    group_column: str | None = None,
+    frame_column: str | None = None,
+) -> FPTDataList:
+    """Unlabelled list of a table, for prediction: what labels it may have is not read.
+
+    Args:
+        table: see :func:`data_list_from_table`, like what follows.
+        root: folder that image paths are relative to.
+        image_column: column of image paths.
+        group_column: column of patients.
+        frame_column: column of frames or slices.
+
+    Returns:
+        The list, all images in the ``test`` section.
+
+    Raises:
+        FileNotFoundError: the table, the root or an image is missing.
+        ValueError: a column is missing, or an image has two rows.
+    """
+    path = Path(os.path.abspath(Path(table).expanduser()))
+    folder = existing_folder(root if root is not None else path.parent)
+    rows, where = read_table(path), f"table {path.name!r}"
+    columns = table_columns(
+        rows, where, image=image_column, split="", group=group_column, frame=frame_column, needs_label=False
+    )
+    say_columns(columns, where)
+    return FPTDataList((), [], [], _items_of(rows, columns, [None] * len(rows), folder, where))
+
+
 def _items_of(
-    rows: pd.DataFrame, columns: TableColumns, labels: list[TableLabel], folder: Path, where: str
+    rows: pd.DataFrame, columns: TableColumns, labels: Sequence[TableLabel | None], folder: Path, where: str
 ) -> list[dict[str, Any]]:
     """One item a row."""
     images = _image_paths(rows, columns.image, folder, where)
@@ -222,11 +256,11 @@ def _refuse_repeated_images(items: list[dict[str, Any]], where: str) -> None:
     first: dict[str, Any] = {}
     for item in items:
         key = item["key"]
-        if key in first and first[key] != item["label"]:
+        if key in first and first[key] != item.get("label"):
             raise ValueError(f"{where}: image {key!r} has rows with conflicting labels; keep the right one.")
         if key in first:
             raise ValueError(f"{where}: image {key!r} has more than one row; keep one row for each image.")
-        first[key] = item["label"]
+        first[key] = item.get("label")
 
 
 def _one_section(

@@ -111,6 +111,14 @@ def test_slices_of_volumes_are_trained_and_scored_by_patient(tmp_path: Path) -> 
     for row in patients:
         own = [float(i["malignant"]) for i in images if i["image"].startswith(f"{row['patient'][1:]}.nii.gz")]
         assert float(row["malignant"]) == pytest.approx(np.mean(own), abs=1e-6) and len(own) == 2
+    asked = pd.DataFrame(table).query("split == 'test'").drop(columns="label")
+    asked.to_csv(tmp_path / "new.csv", index=False)
+    settings = {"dataset_dir": str(tmp_path), "data_list": str(tmp_path / "new.csv"), "run_dir": str(run)}
+    run_bundle("predict", settings | {"output_file": str(tmp_path / "p.csv"), "device": "cpu"})
+    uncached = {row["image"]: float(row["malignant"]) for row in rows(tmp_path / "p.csv")}
+    assert uncached.keys() == {row["image"] for row in images}
+    for row in images:
+        assert uncached[row["image"]] == pytest.approx(float(row["malignant"]), abs=2e-3)
 
 
 def test_flips_and_turns_of_the_side_image_train(prepared: tuple[Path, Path], tmp_path: Path) -> None:
