@@ -29,8 +29,8 @@ PILLOW = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 def plain_pillow(path: Path) -> torch.Tensor:
     """An 8-bit image as a user of Pillow and torch reads it."""
     with Image.open(path) as image:
-        array = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous().float() / 255
+        array = np.array(image.convert("RGB"))
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
 
 
 def plain_pydicom(path: Path) -> torch.Tensor:
