@@ -65,8 +65,7 @@ def build_data_list(
         dataset_options: of that data set (``split``, and what it knows itself).
         classes: see :func:`~monai_fpt.data.folders.data_list_from_folders` and
             :func:`~monai_fpt.data.table.data_list_from_table`, like all options that follow. ``*_column``, ``label_*``,
-            ``negative_labels``, ``missing_labels``, ``fact_columns`` and ``allow_group_leakage`` concern
-            tables only,
+            ``negative_labels``, ``missing_labels``, ``fact_columns`` concern tables only,
             ``allow_missing_classes`` folders only; a saved list is taken as it is.
         val_fraction: share of the images for validation where it is not given.
         test_fraction: share of the images for the test where no sections are given.
@@ -156,6 +155,7 @@ def build_data_list(
         seed=seed,
         allow_missing_classes=allow_missing_classes,
         ordered=ordered,
+        allow_group_leakage=allow_group_leakage,
     )
 
 

@@ -128,9 +128,12 @@ def read_table(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     try:
         if suffix == ".xlsx":
-            cells = pd.read_excel(path, dtype=str, keep_default_na=False)
+            cells = _read_workbook(path)
         elif suffix == ".parquet":
-            cells = pd.read_parquet(path).convert_dtypes().astype("string")  # 1.0 of a column of whole numbers is 1
+            frame = pd.read_parquet(path)
+            named = [name for name in frame.index.names if name is not None]
+            frame = frame.reset_index() if named else frame
+            cells = frame.convert_dtypes().astype("string")  # 1.0 of a column of whole numbers is 1
         elif suffix in TABLE_SUFFIXES:
             cells = _read_separated(path, suffix)
         else:
@@ -139,12 +142,25 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"table {str(path)!r} cannot be read ({error}); save it as UTF-8 CSV or .xlsx.") from error
     rows: pd.DataFrame = cells.astype(object).where(cells.notna(), "").astype(str)
     rows.columns = pd.Index([str(name).strip() for name in rows.columns])
+    twice = sorted({name for name in rows.columns if list(rows.columns).count(name) > 1})
+    if twice:
+        raise ValueError(f"table {str(path)!r} has more than one column {twice}; rename or remove one.")
     rows = rows.apply(lambda column: column.str.strip())
     rows.index = pd.RangeIndex(2, len(rows) + 2)
     rows = rows.loc[(rows != "").any(axis=1)]
     if rows.empty:
         raise ValueError(f"table {str(path)!r} has no rows; add one row for each image.")
     return rows
+
+
+def _read_workbook(path: Path) -> pd.DataFrame:
+    """The only sheet of a workbook that has rows."""
+    sheets = pd.read_excel(path, sheet_name=None, dtype=str, keep_default_na=False)
+    filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+    if len(filled) > 1:
+        raise ValueError(f"its sheets {list(filled)} all hold rows, keep the one of images")
+    chosen: pd.DataFrame = next(iter((filled or sheets).values()))
+    return chosen
 
 
 def _read_separated(path: Path, suffix: str) -> pd.DataFrame:
@@ -155,15 +171,18 @@ def _read_separated(path: Path, suffix: str) -> pd.DataFrame:
         separator = ";" if header.count(";") > header.count(",") else ","
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be cut off
-        return pd.read_csv(
+        cells: pd.DataFrame = pd.read_csv(
             path,
             sep=separator,
             dtype=str,
+            header=None,  # pandas renames a second column of one name
             keep_default_na=False,
             encoding="utf-8-sig",
             skip_blank_lines=False,
             index_col=False,
         )
+    cells.columns = pd.Index(cells.iloc[0])
+    return cells.iloc[1:]
 
 
 def require_columns(rows: pd.DataFrame, columns: Sequence[str], where: str) -> None:
@@ -206,7 +225,10 @@ def table_columns(
     require_columns(rows, given, where)
     by_letters: dict[str, str] = {}
     for column in rows.columns:
-        by_letters.setdefault(re.sub(r"[^a-z]", "", str(column).lower()), str(column))
+        letters = re.sub(r"[\s_\-.]", "", str(column).lower())
+        if letters in by_letters and str(column) not in given and by_letters[letters] not in given:
+            raise ValueError(f"{where}: columns {by_letters[letters]!r} and {str(column)!r} have one name; rename one.")
+        by_letters.setdefault(letters, str(column))
 
     def guess(names: Sequence[str]) -> str | None:
         return next((by_letters[name] for name in names if name in by_letters and by_letters[name] not in given), None)

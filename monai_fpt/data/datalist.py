@@ -136,9 +136,11 @@ class FPTDataList:
 
     @property
     def digest(self) -> str:
-        """sha256 (64 hex digits) of task, classes and the sorted (section, key, label, group) of every item."""
+        """sha256 (64 hex digits) of task, classes and the sorted (section, key, label, group) of every item, and of the
+        laterality and view, which decide how an image is prepared."""
         rows = [
             [name, item["key"], item.get("label"), item.get("group")]
+            + [f"{fact}={item[fact]}" for fact in ("laterality", "view") if item.get(fact)]
             for name in SECTIONS
             for item in self.section(name)
         ]
@@ -260,4 +262,29 @@ def require_images(paths: Iterable[Path], root: Path) -> None:
         raise FileNotFoundError(
             f"data list: {len(missing)} image file(s) under root {str(root)!r} are missing, first {names}; "
             "check the root and the names, or take them out of the list."
+        )
+
+
+def refuse_torn_groups(sections: Mapping[str, Iterable[Mapping[str, Any]]], where: str, groups: str) -> None:
+    """A patient belongs to one section.
+
+    Args:
+        sections: name to items.
+        where: what to call the data set in the message.
+        groups: where the groups are from.
+
+    Raises:
+        ValueError: a group occurs in two sections.
+    """
+    homes: dict[str, set[str]] = {}
+    for section, items in sections.items():
+        for item in items:
+            if "group" in item:
+                homes.setdefault(item["group"], set()).add(section)
+    torn = sorted(group for group, found in homes.items() if len(found) > 1)
+    if torn:
+        raise ValueError(
+            f"{where}: {len(torn)} group(s) of {groups} occur in more than one split, for example "
+            f"{torn[:3]}; move each "
+            "to one split, remove the split column, or pass allow_group_leakage=True and report it."
         )

@@ -182,13 +182,25 @@ def _require_pixels(dataset: Any, path: Path) -> None:
             "it holds no Pixel Data (7FE0,0010); it is not a DICOM image, or it is cut off",
             "copy or export the file again, or leave it out of the data list",
         )
-    needed = ("PhotometricInterpretation", "Rows", "Columns", "BitsStored", "SamplesPerPixel")
+    needed = (
+        *("PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"),
+        "PixelRepresentation",
+    )
     missing = [keyword for keyword in needed if dataset.get(keyword) in (None, "")]
     if missing:
         raise unreadable_image(
             path,
             f"it lacks what says how its pixels are to be read ({', '.join(missing)})",
             "copy or export the file again, or leave it out of the data list",
+        )
+
+    high_bit = dataset.get("HighBit")
+    if high_bit not in (None, "") and int(high_bit) != int(dataset.BitsStored) - 1:
+        raise unreadable_image(
+            path,
+            f"its High Bit (0028,0102) is {high_bit} where Bits Stored (0028,0101) is {dataset.BitsStored}, so its values lie in "
+            "other bits than decoders take",
+            "export it again",
         )
 
 

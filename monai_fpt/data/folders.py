@@ -11,13 +11,35 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_fpt.data.datalist import SECTIONS, FPTDataList, data_item
+from monai_fpt.data.datalist import SECTIONS, FPTDataList, data_item, refuse_torn_groups
+from monai_fpt.data.dicom_patients import with_dicom_patients
 from monai_fpt.data.image import is_image_file
 from monai_fpt.data.split import check_fractions, deal_sections, section_of_name
+
+_OTHER_IMAGES = (  # what looks like an image and is not read
+    *(
+        ".webp",
+        ".gif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".svs",
+        ".ndpi",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+        ".tga",
+    ),
+    *(".hdr", ".img", ".exr", ".psd", ".mnc", ".mgz", ".mgh"),
+)
 
 __all__ = ["class_folder_names", "data_list_from_folders", "data_list_from_images", "sorted_class_names"]
 
@@ -31,6 +53,7 @@ def data_list_from_folders(
     seed: int = 0,
     allow_missing_classes: bool = False,
     ordered: bool = False,
+    allow_group_leakage: bool = False,
 ) -> FPTDataList:
     """Data list of ``root/<section>/<class>/...`` or of ``root/<class>/...``, which is then split.
 
@@ -45,9 +68,11 @@ def data_list_from_folders(
         seed: another seed, another split.
         allow_missing_classes: accept classes without images in validation or test.
         ordered: the order of the classes, as given or as numbers, means something.
+        allow_group_leakage: go on although a patient, by the Patient ID of DICOM files, is in two sections.
 
     Returns:
-        The list, of task ``multiclass``. Images are found recursively and keyed by their path below ``root``.
+        The list, of task ``multiclass``. Images are found recursively and keyed by their path below ``root``; DICOM files
+        are grouped by their Patient ID.
 
     Raises:
         FileNotFoundError: the folder is missing.
@@ -83,6 +108,9 @@ def data_list_from_folders(
                     f"everywhere{hint}."
                 )
             items[section] += [data_item(root, path, index) for path in images]
+    items = {section: with_dicom_patients(found_items) for section, found_items in items.items()}
+    if section_folders and not allow_group_leakage:
+        refuse_torn_groups(items, f"folder {str(root)!r}", "Patient IDs of DICOM files")
     if not section_folders:
         items = split_items(items["training"], names, check_fractions(val_fraction, test_fraction), seed)
     elif "validation" not in folders:
@@ -171,6 +199,13 @@ def _section_folders(root: Path) -> dict[str, Path]:
                 "keep one."
             )
         folders[section] = root / name
+    others = [name for name in class_folder_names(root) if section_of_name(name) is None]
+    if folders and "training" in folders and others:
+        warnings.warn(
+            f"data list: folders {others[:5]} beside the sections of {str(root)!r} are left out; move their images, or evaluate "
+            "them as a data set of their own.",
+            stacklevel=4,
+        )
     if folders and "training" not in folders:
         raise ValueError(f"data list: {str(root)!r} has folders {sorted(folders)} but none called 'train'; add it.")
     return folders
@@ -179,9 +214,27 @@ def _section_folders(root: Path) -> dict[str, Path]:
 def _images_below(folder: Path) -> list[Path]:
     """Every image file below a folder, sorted; hidden files and folders are skipped."""
     images: list[Path] = []
+    others: Counter[str] = Counter()
+    visited: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        images += [Path(parent, name) for name in files if is_image_file(Path(parent, name))]
+        visited.add(os.path.realpath(parent))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "__")) and os.path.realpath(os.path.join(parent, name)) not in visited
+        )
+        for name in files:
+            path = Path(parent, name)
+            if is_image_file(path):
+                images.append(path)
+            elif not name.startswith(".") and path.suffix.lower() in _OTHER_IMAGES:
+                others[path.suffix.lower()] += 1
+    if others:
+        told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        warnings.warn(
+            f"data list: images of unsupported kinds in {str(folder)!r} are left out ({told}); convert them to PNG.",
+            stacklevel=3,
+        )
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
 
 

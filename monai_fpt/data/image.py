@@ -42,7 +42,7 @@ def image_suffixes() -> tuple[str, ...]:
 
 
 def is_image_file(path: str | Path) -> bool:
-    """Whether a file looks like a supported image, by its suffix or by the DICOM magic.
+    """Whether a file looks like a supported image, by its suffix, or by how PNG, JPEG and DICOM begin.
 
     Hidden files (a leading dot, which covers the ``._`` companions macOS writes) are no images. The file is not
     decoded.
@@ -57,7 +57,14 @@ def is_image_file(path: str | Path) -> bool:
     path = Path(path)
     if path.name.startswith(".") or not path.is_file():
         return False
-    return path.name.lower().endswith(image_suffixes()) or has_dicom_magic(path)
+    return path.name.lower().endswith(image_suffixes()) or _has_image_magic(path)
+
+
+def _has_image_magic(path: Path) -> bool:
+    """Whether a file of another suffix, or of none, begins as PNG, JPEG or DICOM."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or start[128:] == b"DICM"
 
 
 def load_medical_image(path: str | Path, options: ImageOptions | None = None) -> torch.Tensor:
@@ -110,7 +117,7 @@ def read_medical_image(path: str | Path, options: ImageOptions | None = None) ->
     except ImageReadError:
         raise
     except Exception as error:  # decoders raise whatever they like on broken bytes
-        text = " ".join(str(error).split()).rstrip(".") or "no further detail"
+        text = " ".join(str(error).replace(str(path), path.name).split()).rstrip(".") or "no further detail"
         reason = f"it is broken, truncated or not of a supported format ({type(error).__name__}: {text})"
         raise unreadable_image(path, reason, again) from error
     return MedicalImage(_channels_first(torch.from_numpy(np.ascontiguousarray(pixels))), facts)

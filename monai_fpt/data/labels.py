@@ -6,6 +6,7 @@ that are dropped are counted aloud.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -18,10 +19,13 @@ __all__ = ["MISSING_LABELS", "TableLabel", "class_labels", "drop_missing", "sepa
 
 MISSING_LABELS = ("error", "drop", "negative")
 TableLabel: TypeAlias = int | list[float]
+NOT_AVAILABLE = ("na", "n/a", "nan", "null", "<na>", "#n/a")  # not "none", which is a grade
 _TRUTH = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0}
 
 
-def drop_missing(rows: pd.DataFrame, columns: Sequence[str], missing: str, where: str) -> pd.DataFrame:
+def drop_missing(
+    rows: pd.DataFrame, columns: Sequence[str], missing: str, where: str, classes: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Rows with a label; what becomes of the others.
 
     Args:
@@ -30,12 +34,24 @@ def drop_missing(rows: pd.DataFrame, columns: Sequence[str], missing: str, where
         missing: ``"error"`` refuses an empty cell, ``"drop"`` leaves its row out, with a warning, ``"negative"`` keeps
             it: no finding.
         where: what to call the table in messages.
+        classes: class names; a word such as ``NA`` that is one of them is no missing label.
 
     Raises:
         ValueError: an unknown choice; an empty cell that is not allowed; no row is left.
     """
     if missing not in MISSING_LABELS:
         raise ValueError(f"{where}: missing_labels is {missing!r}; choose one of {MISSING_LABELS}.")
+    words = rows[list(columns)].apply(lambda column: column.str.lower())
+    doubtful = words.isin(NOT_AVAILABLE) & ~rows[list(columns)].isin(list(classes or []))
+    if doubtful.any(axis=None) and missing == "error":
+        row = rows.index[doubtful.any(axis=1)][0]
+        column = doubtful.columns[doubtful.loc[row]][0]
+        raise ValueError(
+            f"{where}, row {row}: column {column!r} is {rows.loc[row, column]!r}, which usually means that a value is missing; "
+            "empty the cell, name it among the classes, or set missing_labels to 'drop'."
+        )
+    rows = rows.copy()
+    rows[list(columns)] = rows[list(columns)].mask(doubtful, "")
     empty = (rows[list(columns)] == "").any(axis=1)
     if missing == "negative" or not empty.any():
         return rows
@@ -71,6 +87,7 @@ def class_labels(
         ValueError: fewer than two classes, an unknown one, or an order that nobody gave.
     """
     names = sorted_class_names(cells) if classes is None else tuple(str(name) for name in classes)
+    _refuse_look_alikes(names, f"{where}: column {cells.name!r}")
     if len(names) < 2:
         raise ValueError(f"{where}: column {cells.name!r} has the only class {list(names)}; at least two are needed.")
     if ordered and classes is None and not all(_is_number(name) for name in names):
@@ -105,6 +122,7 @@ def separated_labels(
     found: dict[int, list[str]] = {}
     for row, cell in cells.items():
         words = [word.strip() for word in cell.split(separator) if word.strip()]
+        words = [next((n for n in negative if n.lower() == word.lower()), word) for word in words]
         if len(words) > 1 and set(words) & set(negative):
             raise ValueError(
                 f"{where}, row {row}: {cell!r} holds a finding beside {sorted(set(words) & set(negative))[0]!r}; correct it."
@@ -139,9 +157,18 @@ def zero_one_labels(rows: pd.DataFrame, columns: Sequence[str], where: str) -> l
     return [[_TRUTH[value.lower() or "0"] for value in values] for values in rows[list(columns)].to_numpy()]
 
 
+def _refuse_look_alikes(names: Sequence[str], where: str) -> None:
+    """Names that differ only in how they are written are one class, written in two ways."""
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = f"{float(name):g}" if _is_number(name) else " ".join(name.lower().split())
+        if plain in seen:
+            raise ValueError(f"{where} writes one class as {seen[plain]!r} and {name!r}; write it in one way.")
+        seen[plain] = name
+
+
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

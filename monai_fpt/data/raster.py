@@ -10,14 +10,15 @@ Decisions:
 * Transparency is composited over black: what is hidden by it has no defined colour, and medical backgrounds are
   black. An opaque alpha channel changes nothing.
 * CMYK, YCbCr and palettes are converted by Pillow. Colour profiles are not applied.
-* Floating-point images and integers beyond 16 bits have no known white and are refused, as are files of several pages
-  of which none is chosen. Of a multi-picture JPEG (MPO: a photograph with previews) the first picture is the photograph.
+* Floating-point images, signed integers and those beyond 16 bits have no known white and are refused, as are files of
+  several pages of which none is chosen. Of a multi-picture JPEG (MPO: a photograph with previews) the first picture is the photograph.
 * ``min_size`` lets the JPEG decoder leave out the finest detail (its DCT gives 1/2, 1/4 or 1/8 of the size at a fraction
   of the cost) where the image is made that small afterwards anyway. The pixels differ by a little from decoding whole.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = ["read_raster"]
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # what opens JPEG opens MPO too
 _TIFF_BITS_PER_SAMPLE = 258
+_TIFF_SAMPLES_PER_PIXEL, _TIFF_PLANAR, _TIFF_SAMPLE_FORMAT = 277, 284, 339
 _TIFF_PHOTOMETRIC = 262  # 0: the smallest value is white
 _EXIF_MAKE, _EXIF_MODEL, _EXIF_ORIENTATION = 271, 272, 274
 
@@ -52,7 +54,8 @@ def read_raster(path: Path, options: ImageOptions) -> tuple[npt.NDArray[Any], Im
         ImageReadError: the image has several pages of which none is chosen, or a pixel type without a known white.
         Exception: whatever Pillow raises on a broken file; the caller words it.
     """
-    with Image.open(path, formats=_FORMATS) as image:
+    with _opened(path) as image:
+        _refuse_odd_samples(_tiff_tags(image), path)
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         frame = chosen_frame(path, frames, options.frame, "pages or frames")
         if frames > 1:
@@ -73,10 +76,39 @@ def read_raster(path: Path, options: ImageOptions) -> tuple[npt.NDArray[Any], Im
         return _eight_bit_pixels(upright), facts
 
 
+def _opened(path: Path) -> Image.Image:
+    """The image, not yet decoded. Pillow maps uncompressed TIFF files into memory and mistakes the size of turned ones;
+    from bytes it does not."""
+    image = Image.open(path, formats=_FORMATS)
+    if image.format != "TIFF":
+        return image
+    image.close()
+    return Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
+
+
+def _refuse_odd_samples(tags: dict[int, Any], path: Path) -> None:
+    """TIFF samples whose black and white Pillow mistakes, or which have none."""
+    bits = max(tags.get(_TIFF_BITS_PER_SAMPLE, (8,)))
+    kinds = set(np.atleast_1d(tags.get(_TIFF_SAMPLE_FORMAT, 1)).tolist())
+    reason = None
+    if kinds & {2, 5, 6}:
+        reason = "its samples are signed or complex, so their black and white are unknown"
+    elif 3 in kinds:
+        reason = "its pixels are floating-point numbers, whose black and white are unknown"
+    elif bits > 16:
+        reason = f"its samples have {bits} bits, so their white is unknown"
+    elif bits == 16 and tags.get(_TIFF_PLANAR) == 2 and tags.get(_TIFF_SAMPLES_PER_PIXEL, 1) > 1:
+        reason = "its colours are stored in planes of 16 bits, which are not supported"
+    if reason is not None:
+        raise unreadable_image(path, reason, "save it as 8-bit or 16-bit unsigned integers")
+
+
 def _raster_facts(image: Any, frames: int, frame: int) -> ImageFacts:
     exif = image.getexif()
     width, height = image.size
-    if exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):  # lies on its side
+    if (
+        exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8) and image.format != "TIFF"
+    ):  # lies on its side; TIFF's size is turned
         width, height = height, width
     tags = _tiff_tags(image)
     bits = int(
@@ -104,6 +136,8 @@ def _eight_bit_pixels(image: Image.Image) -> npt.NDArray[Any]:
     """Pixels of any Pillow mode that has at most 8 bits a sample."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = np.true_divide(np.asarray(image.convert("RGBA")), np.float32(255), dtype=np.float32)
+        if image.format == "BMP" and not rgba[..., 3].any():  # the fourth byte of many BMP files is unused, not alpha
+            return np.asarray(rgba[..., :3])
         return np.asarray(rgba[..., :3] * rgba[..., 3:])
     wanted = "L" if image.mode in ("1", "L") else "RGB"
     return np.array(image if image.mode == wanted else image.convert(wanted))

@@ -27,10 +27,18 @@ from monai_fpt.data.columns import (
     say_columns,
     table_columns,
 )
-from monai_fpt.data.datalist import SECTIONS, FPTDataList, data_item, require_images
+from monai_fpt.data.datalist import SECTIONS, FPTDataList, data_item, refuse_torn_groups, require_images
+from monai_fpt.data.dicom_patients import with_dicom_patients
 from monai_fpt.data.folders import existing_folder, split_items
 from monai_fpt.data.image import image_suffixes
-from monai_fpt.data.labels import TableLabel, class_labels, drop_missing, separated_labels, zero_one_labels
+from monai_fpt.data.labels import (
+    NOT_AVAILABLE,
+    TableLabel,
+    class_labels,
+    drop_missing,
+    separated_labels,
+    zero_one_labels,
+)
 from monai_fpt.data.split import check_fractions, section_of_name
 
 __all__ = ["GROUP_COLUMNS", "data_list_from_table", "unlabelled_list_from_table"]
@@ -71,7 +79,8 @@ def data_list_from_table(
             such column, the images are split.
         group_column: column of patients, lesions or studies; guessed by ``GROUP_COLUMNS``, whatever the case, spaces
             and underscores (``PatientID``, ``patient id``, ``subject``, ``case_id``, ``lesion_id``, ...). An empty cell
-            is a patient of its own.
+            is a patient of its own. Without such a column DICOM files are grouped by their Patient ID, and frames of
+            one file stay together.
         frame_column: column of frames or slices, from 0; a file may then have several rows.
         classes: class names in the order of their labels; by default those that occur, sorted.
         label_columns: several columns of 0 and 1 make the task ``multilabel``; their names are the classes.
@@ -121,7 +130,7 @@ def data_list_from_table(
     require_columns(rows, fact_columns, where)
     columns = dataclasses.replace(columns, facts={name: name for name in fact_columns} | columns.facts)
     say_columns(columns, where)
-    rows = drop_missing(rows, label_columns or [str(columns.label)], missing_labels, where)
+    rows = drop_missing(rows, label_columns or [str(columns.label)], missing_labels, where, classes)
     names: tuple[str, ...]
     labels: list[TableLabel]
     if label_columns:
@@ -138,7 +147,9 @@ def data_list_from_table(
         sections = _given_sections(rows, items, columns.split, where)
         _refuse_untrained_classes(sections["training"], names, where, task)
         if not allow_group_leakage:
-            _refuse_torn_groups(sections, columns.group, where)
+            refuse_torn_groups(
+                sections, where, f"column {columns.group!r}" if columns.group else "files and Patient IDs"
+            )
         if not sections["validation"]:
             fractions = check_fractions(val_fraction, 0)
             sections |= split_items(sections["training"], names, fractions, seed, ("training", "validation"))
@@ -188,6 +199,11 @@ def _items_of(
     """One item a row."""
     images = _image_paths(rows, columns.image, folder, where)
     groups = list(rows[columns.group]) if columns.group else [""] * len(rows)
+    if any(group.lower() in NOT_AVAILABLE for group in groups):
+        raise ValueError(
+            f"{where}: column {columns.group!r} holds words for a missing value, all their images would be one patient; empty "
+            "those cells."
+        )
     frames = _frames(rows, columns.frame, where)
     facts = [
         {fact: fact_value(fact, str(row[name])) for fact, name in columns.facts.items() if row[name]}
@@ -197,8 +213,11 @@ def _items_of(
         data_item(folder, image, label, group or None, frame=frame, facts=known)
         for image, label, group, frame, known in zip(images, labels, groups, frames, facts, strict=True)
     ]
+    for item in items:
+        if "frame" in item and "group" not in item:  # slices of one file belong to one patient
+            item["group"] = f"file {item['key'].removesuffix('#' + str(item['frame']))}"
     _refuse_repeated_images(items, where)
-    return items
+    return items if columns.group else with_dicom_patients(items)
 
 
 def _frames(rows: pd.DataFrame, column: str | None, where: str) -> list[int | None]:
@@ -254,8 +273,13 @@ def _image_path(name: str, folder: Path, listed: dict[Path, dict[str, list[str]]
 def _refuse_repeated_images(items: list[dict[str, Any]], where: str) -> None:
     """One row an image: a second one contradicts the first or repeats it."""
     first: dict[str, Any] = {}
+    whole = {item["image"] for item in items if "frame" not in item}
     for item in items:
         key = item["key"]
+        if "frame" in item and item["image"] in whole:
+            raise ValueError(
+                f"{where}: the file of {key!r} has a row without a frame and one with it; name the frame in every row of it."
+            )
         if key in first and first[key] != item.get("label"):
             raise ValueError(f"{where}: image {key!r} has rows with conflicting labels; keep the right one.")
         if key in first:
@@ -308,20 +332,4 @@ def _refuse_untrained_classes(items: list[dict[str, Any]], names: Sequence[str],
     if absent:
         raise ValueError(
             f"{where}: class(es) {absent} have no training image; add some or take them out of the classes."
-        )
-
-
-def _refuse_torn_groups(sections: dict[str, list[dict[str, Any]]], column: str | None, where: str) -> None:
-    """A patient belongs to one section."""
-    homes: dict[str, set[str]] = {}
-    for section, items in sections.items():
-        for item in items:
-            if "group" in item:
-                homes.setdefault(item["group"], set()).add(section)
-    torn = sorted(group for group, found in homes.items() if len(found) > 1)
-    if torn:
-        raise ValueError(
-            f"{where}: {len(torn)} group(s) of column {column!r} occur in more than one split, for example "
-            f"{torn[:3]}; move each "
-            "to one split, remove the split column, or pass allow_group_leakage=True and report it."
         )

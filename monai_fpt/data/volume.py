@@ -54,14 +54,16 @@ def read_volume(path: Path, options: ImageOptions) -> tuple[npt.NDArray[np.float
         Exception: whatever nibabel or ITK raises on a broken file; the caller words it.
     """
     nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-    array, affine = _load_nifti(path) if nifti else _load_itk(path)
-    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
+    array, affine, colour = _load_nifti(path) if nifti else _load_itk(path)
+    if array.ndim != 3 + colour or (colour and array.shape[3] != 3):
         raise unreadable_image(
             path, f"it holds an array of shape {array.shape}, not one volume", "save one volume or image a file"
         )
     array, spacing = _turned(array, affine, options.plane) if affine is not None else (array, (0.0, 0.0))
     frame = chosen_frame(path, array.shape[2], options.frame, f"{options.plane} slices")
     pixels = _unit_values(array, array[:, :, frame], options, path)
+    if not np.isfinite(pixels).all():
+        raise unreadable_image(path, "it holds values that are not numbers (NaN)", "repair it, or leave it out")
     kind = "NIFTI" if nifti else "META" if path.suffix.lower().startswith(".m") else "NRRD"
     return pixels, _facts_of_array(array, kind, array.shape[2], frame, spacing)
 
@@ -93,7 +95,8 @@ def read_array(path: Path, options: ImageOptions) -> tuple[npt.NDArray[np.float3
         array = array.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and (array.shape[2] != 3 or array.shape[0] == 3)):
+    doubtful = loaded.ndim == 3 and sum(size in (1, 3) for size in loaded.shape) > 1
+    if array.ndim not in (2, 3) or doubtful or (array.ndim == 3 and array.shape[2] != 3):
         raise unreadable_image(
             path,
             f"its shape {loaded.shape} is not clearly that of one image",
@@ -106,39 +109,44 @@ def read_array(path: Path, options: ImageOptions) -> tuple[npt.NDArray[np.float3
     return _unit_values(array, array, options, path), _facts_of_array(array, "NUMPY", 1, 0, (0.0, 0.0))
 
 
-def _load_nifti(path: Path) -> tuple[_Array, _Array | None]:
-    """(I, J, K[, 3]) and its affine to patient coordinates (right, front, head positive: RAS)."""
+def _load_nifti(path: Path) -> tuple[_Array, _Array | None, bool]:
+    """(I, J, K[, 3]), its affine to patient coordinates (right, front, head positive: RAS), and whether it is colour.
+
+    A fourth axis is time unless the file's type is RGB.
+    """
     import nibabel
 
     image: Any = nibabel.load(path)
     array = np.asarray(image.dataobj)
-    if array.dtype.names:  # RGB24 and RGBA32
-        array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
-        array = array[:, :, None] if array.ndim == 3 else array
     array = array[..., None] if array.ndim == 2 else array
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    return array, np.asarray(image.affine)
+    colour = bool(array.dtype.names)  # RGB24 and RGBA32
+    if colour:
+        array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
+    return array, np.asarray(image.affine), colour
 
 
-def _load_itk(path: Path) -> tuple[_Array, _Array | None]:
-    """(I, J, K[, 3]) and its affine (RAS); for a two-dimensional image (rows, columns, 1[, 3]) and None."""
+def _load_itk(path: Path) -> tuple[_Array, _Array | None, bool]:
+    """(I, J, K[, 3]), its affine (RAS), and whether it is colour; of a two-dimensional image (rows, columns, 1[, 3]) and
+    None for the affine."""
     import itk
 
     image = itk.imread(str(path))
     array = np.asarray(itk.array_view_from_image(image)).copy()  # slices, rows, columns[, components]
     dimension = image.GetImageDimension()
     components = array.shape[dimension:]
+    colour = len(components) == 1
     if dimension == 2:
-        return array[:, :, None], None
+        return array[:, :, None], None, colour
     array = array.transpose(*range(dimension - 1, -1, -1), *range(dimension, array.ndim))
     if dimension != 3 or len(components) > 1:
-        return array, None
+        return array, None, colour
     spacing, origin = np.asarray(image.GetSpacing()), np.asarray(image.GetOrigin())
     affine = np.eye(4)
     affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * spacing
     affine[:3, 3] = origin
-    return array, np.diag([-1, -1, 1, 1]) @ affine  # ITK's left and back are positive
+    return array, np.diag([-1, -1, 1, 1]) @ affine, colour  # ITK's left and back are positive
 
 
 def _turned(array: _Array, affine: _Array, plane: str) -> tuple[_Array, tuple[float, float]]:

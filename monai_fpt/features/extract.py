@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from monai_fpt.features.spec import FeatureSpec
-from monai_fpt.features.store import FeatureStore, FeatureWriter, file_sha256
+from monai_fpt.features.store import FeatureStore, FeatureWriter, file_sha256, preparation_facts
 from monai_fpt.networks import FrozenViT, resize_image
 
 __all__ = ["DiskSpaceError", "ExtractionReport", "UnreadableImagesError", "extract"]
@@ -91,7 +91,7 @@ class _Images(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.items[index]
-        facts: dict[str, Any] = {"key": str(item["key"])}
+        facts: dict[str, Any] = {"key": str(item["key"]), "facts": preparation_facts(item)}
         try:
             stat = os.stat(item["image"])
             facts |= {"sha256": file_sha256(item["image"]), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -261,9 +261,8 @@ def _write(
     features, indices = features.cpu(), indices.cpu()
     for i, entry in enumerate(entries):
         try:
-            writer.add(
-                entry["key"], entry["sha256"], entry["size"], entry["mtime_ns"], features[i], indices[i], thumbnails[i]
-            )
+            about = (entry[name] for name in ("key", "sha256", "size", "mtime_ns"))
+            writer.add(*about, features[i], indices[i], thumbnails[i], facts=entry["facts"])
         except ValueError as error:
             yield entry["key"], str(error)
     writer.flush()

@@ -13,6 +13,8 @@ Decisions:
 - Every writer makes its own part, so that torchrun ranks or two users fill one cache without locks.
 - Entries are keyed by the data list's own key and the sha256 of the file's content; ``1-1.dcm`` of two patients are two
   entries, and a changed file is another entry. Size and modification time only spare the hash when nothing changed.
+- So do the facts of a data list that preparation reads (``PREPARATION_FACTS``): the same file with another laterality is
+  mirrored otherwise, and another entry.
 - Raw records under a memory map, because they can be appended durably and read without parsing (docs/benchmarks.md has
   the comparison with safetensors, LMDB and Zarr).
 """
@@ -36,9 +38,10 @@ from monai_fpt.features._lock import try_lock
 from monai_fpt.features.codec import RecordLayout, StoredImage
 from monai_fpt.features.spec import FeatureSpec
 
-__all__ = ["CorruptCacheError", "FeatureEntry", "FeatureStore", "FeatureWriter", "file_sha256"]
+__all__ = ["CorruptCacheError", "FeatureEntry", "FeatureStore", "FeatureWriter", "file_sha256", "preparation_facts"]
 
 _FORMAT = "monai_fpt features"
+PREPARATION_FACTS = ("laterality", "view")
 
 
 class CorruptCacheError(RuntimeError):
@@ -55,6 +58,7 @@ class FeatureEntry:
         size, mtime_ns: of the image file when it was read.
         crc32: of the record.
         part, row: where the record lies.
+        facts: of the item that its preparation may have read, see :func:`preparation_facts`.
     """
 
     key: str
@@ -64,6 +68,7 @@ class FeatureEntry:
     crc32: int
     part: str
     row: int
+    facts: str = ""
 
     def to_line(self) -> str:
         body = {k: v for k, v in dataclasses.asdict(self).items() if k != "part"}
@@ -76,6 +81,12 @@ class FeatureEntry:
         if checksum != f"{zlib.crc32(text.encode()):08x}":
             raise ValueError("checksum")
         return cls(part=part, **json.loads(text))
+
+
+def preparation_facts(item: Mapping[str, Any]) -> str:
+    """The facts of a data list item that decide how its image is prepared, as text; empty where there are none."""
+    known = {name: str(item[name]) for name in PREPARATION_FACTS if item.get(name)}
+    return json.dumps(known, sort_keys=True) if known else ""
 
 
 def file_sha256(path: str | Path) -> str:
@@ -118,7 +129,7 @@ class FeatureStore:
         self.layout = RecordLayout(resolved)
         self._maps: dict[str, mmap.mmap] = {}
         self._intact: set[FeatureEntry] = set()
-        self._index: dict[str, dict[str, FeatureEntry]] = {}
+        self._index: dict[str, dict[tuple[str, str], FeatureEntry]] = {}
         self.reload()
 
     def __len__(self) -> int:
@@ -160,18 +171,19 @@ class FeatureStore:
         versions = self._index.get(str(item["key"]))
         if not versions:
             return None
-        newest_first = list(reversed(versions.values()))
+        facts = preparation_facts(item)
+        newest_first = [entry for entry in reversed(versions.values()) if entry.facts == facts]
         try:
             stat = os.stat(item["image"])
         except (OSError, KeyError):
-            return newest_first[0]
+            return newest_first[0] if newest_first else None
         exact = (
             stat.st_mtime_ns % 1_000_000_000 != 0
         )  # whole seconds come from archives, where many files share one time
         for entry in newest_first if exact else ():
             if (entry.size, entry.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return entry
-        return versions.get(file_sha256(item["image"]))
+        return versions.get((file_sha256(item["image"]), facts)) if newest_first else None
 
     def read(self, entry: FeatureEntry) -> StoredImage:
         """One image's tensors; they share memory with the file and must not be written to.
@@ -245,8 +257,8 @@ class FeatureStore:
 
     def _remember(self, entry: FeatureEntry) -> None:
         versions = self._index.setdefault(entry.key, {})
-        versions.pop(entry.sha256, None)
-        versions[entry.sha256] = entry
+        versions.pop((entry.sha256, entry.facts), None)
+        versions[(entry.sha256, entry.facts)] = entry
 
     def _journals(self) -> list[Path]:
         return sorted((self.path / "parts").glob("*.jsonl"))
@@ -309,15 +321,30 @@ class FeatureWriter:
         self._rows = 0
 
     def add(
-        self, key: str, sha256: str, size: int, mtime_ns: int, features: Tensor, indices: Tensor, thumbnail: Tensor
+        self,
+        key: str,
+        sha256: str,
+        size: int,
+        mtime_ns: int,
+        features: Tensor,
+        indices: Tensor,
+        thumbnail: Tensor,
+        facts: str = "",
     ) -> None:
         """Take one finished image; it is durable after the next :meth:`flush`.
+
+        Args:
+            key, sha256, size, mtime_ns, facts: as of :class:`FeatureEntry`.
+            features: (L, 2, H, M, D).
+            indices: (L, H, M).
+            thumbnail: (3, T, T) uint8.
 
         Raises:
             ValueError: features that cannot be stored; the image is not taken.
         """
         record = self._store.layout.encode(features, indices, thumbnail)
-        self._pending.append(({"key": key, "sha256": sha256, "size": size, "mtime_ns": mtime_ns}, record))
+        entry = {"key": key, "sha256": sha256, "size": size, "mtime_ns": mtime_ns, "facts": facts}
+        self._pending.append((entry, record))
 
     def flush(self) -> None:
         """Write and sync records, then their journal lines.

@@ -175,3 +175,80 @@ def test_words_of_a_command_line_mean_what_they_say(tmp_path: Path) -> None:
         build_data_list(tmp_path, table, ordered="maybe")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"classes is the text 'ab', not a list of names"):
         build_data_list(tmp_path, table, classes="ab")
+
+
+@pytest.mark.parametrize("pair", [("0", "0.0"), ("benign", "Benign"), ("007", "7"), ("a b", "a  b")], ids=str)
+def test_one_class_in_two_spellings_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="writes one class as"):
+        data_list_from_table(write(tmp_path, plain_rows(label=lambda n: pair[n % 2])))
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "NULL"])
+def test_a_word_for_a_missing_label_is_no_class_unless_named(tmp_path: Path, word: str) -> None:
+    table = write(tmp_path, plain_rows(30, label=lambda n: ("a", "b", word)[n % 3]))
+    with pytest.raises(ValueError, match=f"row 4: column 'label' is '{word}', which usually means"):
+        data_list_from_table(table)
+    with pytest.warns(UserWarning, match="10 of 30 rows have no label"):
+        assert data_list_from_table(table, missing_labels="drop").classes == ("a", "b")
+    assert len(data_list_from_table(table, classes=["a", "b", word]).classes) == 3
+
+
+def test_a_word_for_a_missing_patient_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="all their images would be one patient"):
+        data_list_from_table(write(tmp_path, plain_rows(patient=lambda n: "NA" if n < 9 else n)))
+
+
+def test_frames_of_a_file_are_never_in_two_sections(tmp_path: Path) -> None:
+    rows = [{"image": f"{n // 4}.nii", "slice": n % 4, "label": "ab"[n // 4 % 2]} for n in range(96)]
+    made = data_list_from_table(write(tmp_path, rows))
+    homes: dict[str, set[str]] = {}
+    for section in ("training", "validation", "test"):
+        for item in made.section(section):
+            homes.setdefault(item["image"], set()).add(section)
+    assert len(homes) == 24 and all(len(sections) == 1 for sections in homes.values())
+    split = [{**row, "split": ("train", "test")[n % 2]} for n, row in enumerate(rows)]
+    with pytest.raises(ValueError, match="occur in more than one split"):
+        data_list_from_table(write(tmp_path, split))
+
+
+def test_a_file_with_and_without_a_frame_is_an_error(tmp_path: Path) -> None:
+    rows = [{"image": f"{n // 2}.nii", "slice": "" if n == 3 else n % 2, "label": "ab"[n // 2 % 2]} for n in range(40)]
+    with pytest.raises(ValueError, match="a row without a frame and one with it"):
+        data_list_from_table(write(tmp_path, rows))
+
+
+def test_a_parquet_index_of_patients_is_a_column(tmp_path: Path) -> None:
+    rows = plain_rows(patient=lambda n: f"{n // 2:03}")
+    expected = data_list_from_table(write(tmp_path, rows))
+    pd.DataFrame(rows).set_index("patient").to_parquet(tmp_path / "a.parquet")
+    assert data_list_from_table(tmp_path / "a.parquet") == expected
+
+
+def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, plain_rows())
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    (tmp_path / "twice.csv").write_text(
+        "\n".join(f"{line},{'label' if n == 0 else 'a'}" for n, line in enumerate(lines))
+    )
+    with pytest.raises(ValueError, match=r"more than one column \['label'\]"):
+        data_list_from_table(tmp_path / "twice.csv")
+    (tmp_path / "alike.csv").write_text(
+        "\n".join(f"{line},{'La bel' if n == 0 else 'a'}" for n, line in enumerate(lines))
+    )
+    with pytest.raises(ValueError, match="columns 'label' and 'La bel' have one name"):
+        data_list_from_table(tmp_path / "alike.csv")
+
+
+def test_a_second_sheet_with_rows_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    write(tmp_path, plain_rows())
+    with pd.ExcelWriter(tmp_path / "a.xlsx") as book:
+        pd.DataFrame(plain_rows()[:10]).to_excel(book, sheet_name="one", index=False)
+        pd.DataFrame(plain_rows()[10:]).to_excel(book, sheet_name="two", index=False)
+    with pytest.raises(ValueError, match=r"sheets \['one', 'two'\] all hold rows"):
+        data_list_from_table(tmp_path / "a.xlsx")
+
+
+def test_a_word_for_no_finding_counts_in_any_case(tmp_path: Path) -> None:
+    rows = plain_rows(24, label=lambda n: ("Mass", "Effusion", "no finding")[n % 3])
+    made = data_list_from_table(write(tmp_path, rows), label_separator="|", negative_labels=["No Finding"])
+    assert made.classes == ("Effusion", "Mass")

@@ -351,3 +351,18 @@ def test_a_file_size_limit_of_the_system_is_reported_the_same_way(toy: Toy, item
     assert process.exitcode == 0
     assert toy.store().verify() == []
     assert toy.extract(items, toy.store()).reused == 2
+
+
+def test_another_laterality_is_another_entry_of_the_same_file(toy: Toy, items: list[dict[str, Any]]) -> None:
+    store = toy.store()
+    toy.extract([item | {"laterality": "L"} for item in items], store)
+    store.reload()
+
+    assert all(store.find(item | {"laterality": "L", "age": "60"}) for item in items)
+    assert not any(store.find(item | {"laterality": "R"}) or store.find(item) for item in items)
+
+    report = toy.extract([item | {"laterality": "R"} for item in items], store)
+    assert report.extracted == len(items)
+    store.reload()
+    left, right = (store.find(items[0] | {"laterality": side}) for side in "LR")
+    assert left is not None and right is not None and left != right and left.sha256 == right.sha256

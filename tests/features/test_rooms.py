@@ -26,8 +26,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "metrics": {"networks"},
     "visualize": {"networks"},
     "handlers": {"networks", "features", "data", "metrics", "transforms"},
-    "registry": {"networks", "features", "data", "metrics", "transforms", "handlers"},
     "report": {"networks", "features", "data", "metrics", "transforms", "visualize"},
+    "registry": {"networks", "features", "data", "metrics", "transforms", "handlers", "report", "visualize"},
 }
 MAY_USE = {  # of what is not in the standard library
     "networks": {"torch", "timm"},
