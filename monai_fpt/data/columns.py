@@ -182,7 +182,8 @@ def _read_separated(path: Path, suffix: str) -> pd.DataFrame:
             index_col=False,
         )
     cells.columns = pd.Index(cells.iloc[0])
-    return cells.iloc[1:]
+    below: pd.DataFrame = cells.iloc[1:]
+    return below
 
 
 def require_columns(rows: pd.DataFrame, columns: Sequence[str], where: str) -> None:

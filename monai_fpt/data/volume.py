@@ -121,10 +121,10 @@ def _load_nifti(path: Path) -> tuple[_Array, _Array | None, bool]:
     array = array[..., None] if array.ndim == 2 else array
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    colour = bool(array.dtype.names)  # RGB24 and RGBA32
-    if colour:
-        array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
-    return array, np.asarray(image.affine), colour
+    samples = array.dtype.names or ()  # of RGB24 and RGBA32
+    if samples:
+        array = np.stack([array[name] for name in samples[:3]], axis=-1)
+    return array, np.asarray(image.affine), bool(samples)
 
 
 def _load_itk(path: Path) -> tuple[_Array, _Array | None, bool]:

@@ -261,8 +261,16 @@ def _write(
     features, indices = features.cpu(), indices.cpu()
     for i, entry in enumerate(entries):
         try:
-            about = (entry[name] for name in ("key", "sha256", "size", "mtime_ns"))
-            writer.add(*about, features[i], indices[i], thumbnails[i], facts=entry["facts"])
+            writer.add(
+                entry["key"],
+                entry["sha256"],
+                entry["size"],
+                entry["mtime_ns"],
+                features[i],
+                indices[i],
+                thumbnails[i],
+                entry["facts"],
+            )
         except ValueError as error:
             yield entry["key"], str(error)
     writer.flush()

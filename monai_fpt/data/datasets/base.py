@@ -218,7 +218,7 @@ class FPTPublicDataset(Randomizable, CacheDataset):  # type: ignore[misc]
             for item in (item for items in sections.values() for item in items):
                 item["class_name"] = found.classes[item["label"]]
         data = FPTDataList(classes=found.classes, task=found.task, ordered=found.ordered, **sections)
-        warned = [*found.warned, *warned]
+        warned = [*found.corrupt, *found.warned, *warned]
         if found.missing:
             warned.append(f"{len(found.missing):,} label row(s) have no image, first {found.missing[0]!r}")
         if found.extra:
@@ -235,6 +235,7 @@ class FPTPublicDataset(Randomizable, CacheDataset):  # type: ignore[misc]
         """Fetch and unpack what is missing.
 
         Raises:
+            ValueError: files that are there contradict each other.
             RuntimeError: the data set cannot be fetched by a program (the text lists the steps), or a download failed.
         """
         if not cls.source_files:

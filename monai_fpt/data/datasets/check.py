@@ -92,6 +92,7 @@ def check_fpt_dataset(
         return FPTDatasetCheck(dataset.title, str(root), 0, (str(error),), (), tuple(corrupt), ())
     except ValueError as error:
         return FPTDatasetCheck(dataset.title, str(root), 0, (), (), (*corrupt, str(error)), ())
+    corrupt += found.corrupt
     if open_images:
         corrupt += _unreadable(found, progress)
     fewer, more, unsure = compare_counts(found)

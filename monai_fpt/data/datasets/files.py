@@ -21,11 +21,26 @@ _LEAST_MATCH = 0.9  # a label file of which fewer rows find an image is taken fo
 
 
 def files_below(root: Path) -> list[Path]:
-    """Every visible file below a folder, sorted by its path without regard to case."""
+    """Every visible file below a folder, sorted by its path without regard to case.
+
+    Links to folders are followed, after the folders themselves and in the order of their names. A folder that was seen
+    is not entered by another way, so a link to itself or above multiplies no image.
+    """
     found: list[Path] = []
-    for parent, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    seen: set[str] = set()
+    starts = [root]
+    while starts:
+        start = starts.pop(0)
+        for parent, folders, names in os.walk(start):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders[:] = []
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+            starts += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+            found += [Path(parent, name) for name in names if not name.startswith(".")]
+        starts.sort()
     return sorted(found, key=lambda path: (path.as_posix().casefold(), path.as_posix()))
 
 

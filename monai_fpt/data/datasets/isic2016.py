@@ -2,7 +2,8 @@
 
 Traps that are handled:
 
-* Neither label file has a header: read as if it had one, the first image is lost. Copies with a header exist.
+* Neither label file has a header: read as if it had one, the first image is lost. Copies with a header exist; a row
+  with an image's name is never taken for one.
 * The training file says ``benign`` and ``malignant``, the test file ``0.0`` and ``1.0``.
 * There is no validation section; it is dealt off the training images, as the paper does. No patients or lesions are
   published.
@@ -11,7 +12,8 @@ Traps that are handled:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,7 @@ __all__ = ["ISIC2016Dataset"]
 
 _STEM = "ISBI2016_ISIC_Part3_{}_{}"
 _PART_OF = {"training": "Training", "test": "Test"}
+_IMAGE = re.compile(r"(.*[/\\])?isic_\d+(\.\w+)?", re.IGNORECASE)
 _LABELS = {"benign": 0, "malignant": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _IMAGE_COLUMNS = ("image_id", "image", "img_id", "image_name", "isic_id", "id", "name", "filename")
 _LABEL_COLUMNS = ("label", "target", "class", "malignant", "diagnosis", "benign_malignant")
@@ -48,13 +51,14 @@ class ISIC2016Dataset(FPTPublicDataset):
     base_url = "https://isic-challenge-data.s3.amazonaws.com/2016/"
     source_files = tuple(
         file
-        for part in ("Training", "Test")
+        for part, images in (("Training", 900), ("Test", 379))
         for file in (
             FPTSourceFile(f"{_STEM.format(part, 'GroundTruth')}.csv", f"{_STEM.format(part, 'GroundTruth')}.csv"),
             FPTSourceFile(
                 f"{_STEM.format(part, 'Data')}.zip",
                 f"{_STEM.format(part, 'Data')}.zip",
                 folder=_STEM.format(part, "Data"),
+                images=images,
             ),
         )
     )
@@ -116,7 +120,7 @@ def _labels_of(label_file: Path, title: str) -> list[tuple[str, int | None]]:
     rows = read_cells(label_file, title)
     image, label = 0, 1
     first = [cell.lower() for cell in rows[0][1]]
-    if not set(first) & set(_LABELS):
+    if _is_header(first):
         rows = rows[1:]
         if len(first) != 2:
             image = first.index(column_of(first, _IMAGE_COLUMNS, label_file, title))
@@ -134,3 +138,10 @@ def _labels_of(label_file: Path, title: str) -> list[tuple[str, int | None]]:
             )
         labels.append((cells[image], meant))
     return labels
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a first row in lower case has names of columns: no image's name, and a known column or no label."""
+    if any(_IMAGE.fullmatch(cell) for cell in row):
+        return False
+    return bool(set(row) & set(_IMAGE_COLUMNS)) or not set(row) & set(_LABELS)

@@ -50,9 +50,12 @@ class ISIC2018Dataset(FPTPublicDataset):
     source_files = (
         *(
             FPTSourceFile(
-                f"{_STEM.format(part, kind)}.zip", f"{_STEM.format(part, kind)}.zip", folder=_STEM.format(part, kind)
+                f"{_STEM.format(part, kind)}.zip",
+                f"{_STEM.format(part, kind)}.zip",
+                folder=_STEM.format(part, kind),
+                images=images if kind == "Input" else 0,
             )
-            for part in ("Training", "Validation", "Test")
+            for part, images in (("Training", 10015), ("Validation", 193), ("Test", 1512))
             for kind in ("GroundTruth", "Input")
         ),
         FPTSourceFile(_GROUPINGS, _GROUPINGS),

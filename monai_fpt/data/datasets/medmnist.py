@@ -4,8 +4,9 @@ The .npz file is unpacked once to PNG files, so everything downstream sees files
 nothing is held in memory. Decisions:
 
 * ``chestmnist`` has several labels an image; the grades of ``retinamnist`` are ordered; two classes are two classes.
-* A .npz file that a user put there is unpacked too; where its MD5 is not the published one, that is warned of. A
-  downloaded file must have it.
+* A .npz file that a user put there is unpacked too; where its MD5 is not the published one, every load warns of it and
+  a check does not pass. A downloaded file must have it. The folder notes of which file it was made
+  (:mod:`~monai_fpt.data.datasets.npz_source`); another file beside it is an error.
 * ``dermamnist``'s official sections tear lesions apart, which no one can mend without the lesion numbers: it is said.
 * The class order of ``dermamnist`` is alphabetical, not that of ISIC 2018.
 """
@@ -28,9 +29,9 @@ from monai_fpt.data.datasets.medmnist_facts import (
     FPTMedMNISTSubset,
 )
 from monai_fpt.data.datasets.npz_images import unpack_npz
+from monai_fpt.data.datasets.npz_source import agreed_source_md5
 from monai_fpt.data.datasets.obtain import obtain_files, root_lock
 from monai_fpt.data.datasets.published import FPTFoundImages, FPTPublishedCount, FPTSourceFile
-from monai_fpt.data.datasets.transfer import digest_of_file
 
 __all__ = ["MedMNISTPlusDataset"]
 
@@ -90,7 +91,7 @@ class MedMNISTPlusDataset(FPTPublicDataset):
 medmnist/
   pathmnist_224.npz            as downloaded
   pathmnist_224/               made from it
-    labels.csv
+    labels.csv  source.json
     train/000000.png ...  val/  test/
 """
     steps = ("get the .npz file from https://zenodo.org/records/10519652", "put it into the folder under its own name")
@@ -150,10 +151,13 @@ medmnist/
 
     @classmethod
     def download_into(cls, root: Path, options: Mapping[str, Any], *, progress: bool) -> None:
-        """See the base class; one file is fetched, unless it was unpacked already."""
+        """See the base class; one file is fetched, unless it was unpacked already, completely and from that file."""
         name, _ = _chosen(options, cls)
-        if _folder_of(files_below(root), name) is None:
+        if _folder_of(files_below(root), name, root, cls.title) is None:
             obtain_files(cls.files_of(options), cls.base_url, root, progress=progress)
+            return
+        for phrase in cls.find(root, options, progress=progress).corrupt:
+            raise RuntimeError(f"{cls.title}: {phrase}; remove the folder and the file, then it is fetched.")
 
     @classmethod
     def files_of(cls, options: Mapping[str, Any]) -> tuple[FPTSourceFile, ...]:
@@ -172,9 +176,15 @@ def _chosen(options: Mapping[str, Any], cls: type[FPTPublicDataset]) -> tuple[st
     return f"{subset}_{size}", MEDMNIST_SUBSETS[subset]
 
 
-def _folder_of(files: Sequence[Path], name: str) -> Path | None:
-    """The unpacked folder."""
+def _folder_of(files: Sequence[Path], name: str, root: Path, title: str) -> Path | None:
+    """The unpacked folder; ValueError where there are several."""
     tables = [path for path in files if path.name == "labels.csv" and path.parent.name == name]
+    if len(tables) > 1:
+        raise ValueError(
+            f"{title}: {len(tables)} folders called {name!r} lie below {str(root)!r} "
+            f"({readable_name(tables[0].parent, root)} and {readable_name(tables[1].parent, root)}); name the folder "
+            "of one copy as root_dir, or remove the other."
+        )
     return tables[0].parent if tables else None
 
 
@@ -187,21 +197,17 @@ def _unpacked_folder(
     *,
     progress: bool,
 ) -> Path:
-    """The folder of PNG files, made of the .npz file where it is not there yet."""
+    """The folder of PNG files, made of the .npz file where it is not there yet, and in agreement with it."""
     files = files_below(found.root)
     archive = named_file(files, [f"{name}.npz"], found.root, cls.title)
-    folder = _folder_of(files, name)
+    folder = _folder_of(files, name, found.root, cls.title)
     if folder is None and archive is None:
         raise cls.absent(found.root, f"there is no {name}.npz")
     if folder is None:
         assert archive is not None
-        if digest_of_file(archive, "md5") != facts.md5[size]:
-            found.warned.append(
-                f"{archive.name} has not the published MD5 {facts.md5[size]}, it is another version or was changed"
-            )
         folder = archive.parent / name
         with root_lock(archive.parent):
-            if not folder.is_dir():
+            if not (folder / "labels.csv").is_file():
                 unpack_npz(
                     archive,
                     folder,
@@ -211,6 +217,14 @@ def _unpacked_folder(
                     multilabel=found.task == "multilabel",
                     progress=progress,
                 )
+    md5, shown = agreed_source_md5(folder, archive, cls.title), readable_name(folder, found.root)
+    if not md5:
+        found.corrupt.append(f"folder {shown} does not say of which .npz file it was made, its labels may be wrong")
+    elif md5 != facts.md5[size]:
+        found.corrupt.append(
+            f"the .npz file that folder {shown} was made of has not the published MD5 {facts.md5[size]} but {md5}, it "
+            "is another version or was changed"
+        )
     return folder
 
 

@@ -6,7 +6,8 @@ two images are one examination from ``messidor-2.csv``, which comes with the ima
 * Label files name ``IM000012.jpg`` where the file is ``IM000012.JPG``: names are matched without suffix and case.
 * The grades' columns are ``image_id, adjudicated_dr_grade, ...`` or, in a mirror, ``id_code, diagnosis, ...``.
 * Ungradable images have an empty grade or ``adjudicated_gradable`` 0: they are left out and counted.
-* Nothing in a file name says which patient it is of. Without the pair list the split is image by image, and says so.
+* Nothing in a file name says which patient it is of. Without the pair list the split is image by image, and says so. A
+  pair list may name images without suffix; one that names none of the images is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from monai_fpt.data.datasets.base import FPTPublicDataset
-from monai_fpt.data.datasets.files import FPTImageIndex, files_below, named_file, readable_name
+from monai_fpt.data.datasets.files import FPTImageIndex, files_below, has_image_suffix, named_file, readable_name
 from monai_fpt.data.datasets.grouping import groups_of_pairs
 from monai_fpt.data.datasets.icdr import ICDR_GRADES, grade_of_cell
 from monai_fpt.data.datasets.joining import FPTLabelJoin
@@ -131,14 +132,23 @@ def _add_groups(found: FPTFoundImages, files: Sequence[Path], root: Path, title:
     if pair_file is None:
         found.warned.append("there is no pair list messidor-2.csv, which says what two images are of one patient")
         return
-    pairs = [[_stem(cell) for cell in row if _looks_like_image(cell)] for _, row in read_cells(pair_file, title)]
-    pairs = [pair for pair in pairs if pair]
     stems = {item["key"]: _stem(item["key"]) for item in found.items}
+    known = {_stem(path.as_posix()) for path in files if has_image_suffix(path)}
+    rows = read_cells(pair_file, title)
+    pairs = [[_stem(cell) for cell in row if has_image_suffix(Path(cell)) or _stem(cell) in known] for _, row in rows]
+    pairs = [pair for pair in pairs if pair]
     group_of = groups_of_pairs(pairs, stems.values())
     paired = {name for pair in pairs for name in pair}
     for item in found.items:
         item["group"] = group_of[stems[item["key"]]]
     alone = [key for key, stem in stems.items() if stem not in paired]
+    if stems and len(alone) == len(stems):
+        raise ValueError(
+            f"{title}: pair list {readable_name(pair_file, root)!r} names none of the {len(stems):,} images (its last "
+            f"row is {rows[-1][1]}); copy the one that came with the images, or remove it, then patients are unknown."
+        )
+    if not any(len(pair) > 1 for pair in pairs):
+        found.warned.append(f"no row of {pair_file.name} names two of the images, each counts as a patient of its own")
     if alone:
         found.warned.append(
             f"{len(alone):,} of {len(stems):,} images are not in {pair_file.name} (first {alone[0]!r}) and count as "
@@ -146,9 +156,7 @@ def _add_groups(found: FPTFoundImages, files: Sequence[Path], root: Path, title:
         )
 
 
-def _looks_like_image(cell: str) -> bool:
-    return cell.lower().endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff"))
-
-
 def _stem(name: str) -> str:
-    return Path(name.replace("\\", "/")).stem.casefold()
+    """File name in lower case without folders and without the suffix of an image."""
+    path = Path(name.replace("\\", "/"))
+    return (path.stem if has_image_suffix(path) else path.name).casefold()

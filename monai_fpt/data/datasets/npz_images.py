@@ -2,7 +2,8 @@
 
 A .npz file is a zip archive of arrays. The arrays are read piece by piece, so 112,120 images of 224 x 224 need the
 memory of one. Arrays of Python objects, which would have to be unpickled, are refused. The folder appears when every
-image is written; zipfile verifies the checksum of each array that is read to its end.
+image is written, with a note of the file it was made of; zipfile verifies the checksum of each array that is read to
+its end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.lib import format as npy_format
 from PIL import Image
 from tqdm import tqdm
 
-from monai_fpt.data.datasets.unpack import whole_folder
+from monai_fpt.data.datasets.npz_source import FPTNpzSource
+from monai_fpt.data.datasets.unpack import is_empty_folder, whole_folder
 
 __all__ = ["NPZ_PARTS", "unpack_npz"]
 
@@ -30,14 +32,14 @@ _SHAPES = {1: 3, 3: 4}  # channels -> axes of the array of images
 def unpack_npz(
     archive: Path, target: Path, *, size: int, channels: int, classes: Sequence[str], multilabel: bool, progress: bool
 ) -> None:
-    """Write ``target/{train,val,test}/00000.png`` and ``target/labels.csv``.
+    """Write ``target/{train,val,test}/000000.png``, ``target/labels.csv`` and ``target/source.json``.
 
     The table has the columns image, split and label, or one column of 0 and 1 for each class where an image has
     several.
 
     Args:
         archive: the .npz file.
-        target: the folder, which must not exist.
+        target: the folder, which must not exist or be empty.
         size: height and width of the images in pixels.
         channels: 1 or 3.
         classes: names of the labels.
@@ -45,26 +47,29 @@ def unpack_npz(
         progress: whether a bar is shown.
 
     Raises:
-        RuntimeError: the file is broken or its arrays are not those of the subset; nothing is left behind.
+        RuntimeError: the file is broken or its arrays are not those of the subset, and nothing is left behind; or the
+            folder is there and not empty.
     """
+    if target.exists() and not is_empty_folder(target):
+        raise RuntimeError(f"unpack: folder {str(target)!r} is there without a labels.csv; remove it, it is made anew.")
     try:
-        with (
-            zipfile.ZipFile(archive) as opened,
-            whole_folder(target) as hidden,
-            (hidden / "labels.csv").open("w", encoding="utf-8", newline="") as file,
-        ):
-            table = csv.writer(file)
-            table.writerow(["image", "split", *(classes if multilabel else ["label"])])
-            for part in NPZ_PARTS:
-                labels = _labels(opened, part, len(classes), multilabel)
-                (hidden / part).mkdir()
-                images = _images(opened, f"{part}_images.npy", len(labels), size, channels)
-                bar = tqdm(images, total=len(labels), desc=f"unpack {archive.name} {part}", disable=not progress)
-                for number, pixels in enumerate(bar):
-                    name = f"{part}/{number:06d}.png"
-                    Image.fromarray(pixels).save(hidden / name)
-                    row = [int(value) for value in labels[number]] if multilabel else [classes[int(labels[number, 0])]]
-                    table.writerow([name, part, *row])
+        source = FPTNpzSource.of(archive)
+        with zipfile.ZipFile(archive) as opened, whole_folder(target) as hidden:
+            with (hidden / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file)
+                table.writerow(["image", "split", *(classes if multilabel else ["label"])])
+                for part in NPZ_PARTS:
+                    labels = _labels(opened, part, len(classes), multilabel)
+                    (hidden / part).mkdir()
+                    images = _images(opened, f"{part}_images.npy", len(labels), size, channels)
+                    bar = tqdm(images, total=len(labels), desc=f"unpack {archive.name} {part}", disable=not progress)
+                    for number, pixels in enumerate(bar):
+                        name = f"{part}/{number:06d}.png"
+                        Image.fromarray(pixels).save(hidden / name)
+                        marks = labels[number]
+                        row = [int(value) for value in marks] if multilabel else [classes[int(marks[0])]]
+                        table.writerow([name, part, *row])
+            source.note(hidden)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise RuntimeError(

@@ -49,12 +49,14 @@ class FPTSourceFile:
         url: where it is, relative to the data set's ``base_url`` unless absolute.
         md5: 32 hex digits where published, else empty.
         folder: the folder that an archive is unpacked to; empty for other files.
+        images: image files that the folder holds, as published; 0 where it holds none or their number is unknown.
     """
 
     name: str
     url: str
     md5: str = ""
     folder: str = ""
+    images: int = 0
 
 
 @dataclass
@@ -71,6 +73,7 @@ class FPTFoundImages:
         extra: images beside the labelled ones that have no label.
         said: what a user should know.
         warned: what a user must know.
+        corrupt: what is not as it was published: warned of, and a check does not pass.
         leakage: why images that belong together may be torn apart, where it is known or suspected.
         groups_are_suspected: the groups of the items are a guess: good enough to keep images together in a split of
             our own, not to say of an official one that it tears patients apart.
@@ -89,6 +92,7 @@ class FPTFoundImages:
     extra: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
     leakage: str = ""
     groups_are_suspected: bool = False
     counts: Sequence[FPTPublishedCount] = ()

@@ -125,7 +125,7 @@ def download_fpt_dataset(name: str, root_dir: str | Path, *, progress: bool = Tr
         options: of this very data set.
 
     Raises:
-        ValueError: an argument.
+        ValueError: an argument, or files that contradict each other.
         RuntimeError: the data set cannot be fetched by a program (the text lists the steps), or a download failed.
     """
     dataset, chosen = named_fpt_dataset(name, options)

@@ -49,7 +49,9 @@ class ShenzhenCXRDataset(FPTPublicDataset):
     std = (0.2585, 0.2585, 0.2585)
     learning_rate = 5e-4
     base_url = "https://openi.nlm.nih.gov/imgs/collections/"
-    source_files = (FPTSourceFile("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles.zip", folder="ChinaSet_AllFiles"),)
+    source_files = (
+        FPTSourceFile("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles.zip", folder="ChinaSet_AllFiles", images=662),
+    )
     counts = (
         FPTPublishedCount(662, _PAGE),
         FPTPublishedCount(326, _PAGE, class_name="normal"),

@@ -2,7 +2,8 @@
 
 The bytes arrive in ``NAME.part`` beside the file and are renamed when they are complete and their checksum is right. A
 broken transfer goes on where it stopped, in this run or a later one, but only where the server still offers the same
-file: what it said of the file (ETag or Last-Modified) is kept in ``NAME.part.of``, and something else starts anew.
+file: what it said of the file (ETag or Last-Modified) is kept in ``NAME.part.of``, and something else starts anew. So
+does a transfer from a server that says neither, unless a checksum is published, which would find two versions glued.
 
 Where a checksum is published the file must have it. Where none is, the sha256 of the first download is kept in
 ``NAME.sha256``; a file that differs from it later is said.
@@ -37,7 +38,7 @@ def fetch_file(
         url: where it is.
         target: where it goes; its folder exists. A file that is there is checked and kept.
         md5: 32 hex digits that its content must have; empty where unknown.
-        retries: attempts after the first one, each of which goes on where the last one stopped.
+        retries: attempts after the first one, each of which goes on where the last one stopped, if it can.
         wait: seconds before the second attempt, doubled before each further one.
         progress: whether a bar is shown.
 
@@ -51,14 +52,17 @@ def fetch_file(
     part = target.with_name(f"{target.name}.part")
     for attempt in range(retries + 1):
         try:
-            _transfer(url, target.name, part, progress)
+            _transfer(url, target.name, part, md5, progress)
             break
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if attempt == retries:
-                have = part.stat().st_size if part.is_file() else 0
+                have, said = _kept(part)
+                state, next_time = f"{have:,} bytes are kept in {str(part)!r}", "to go on"
+                if have and not (md5 or _version(said)):
+                    state, next_time = "the server does not say which version of the file it has", "from the start"
                 raise RuntimeError(
-                    f"download: {url} broke off {retries + 1} times, {have:,} bytes are kept in {str(part)!r} "
-                    f"({_plain(error)}); run it again to go on."
+                    f"download: {url} broke off {retries + 1} times, {state} ({_plain(error)}); run it again "
+                    f"{next_time}."
                 ) from error
             time.sleep(wait * 2**attempt)
     if md5 and digest_of_file(part, "md5") != md5:
@@ -93,19 +97,18 @@ def kept_sha256(target: Path) -> str:
     return side.read_text(encoding="utf-8").split()[0] if side.is_file() else ""
 
 
-def _transfer(url: str, name: str, part: Path, progress: bool) -> None:
+def _transfer(url: str, name: str, part: Path, md5: str, progress: bool) -> None:
     """Fetch what is lacking of the partial file; ConnectionError where it breaks off."""
-    kept = part.with_name(f"{part.name}.of")
-    start = part.stat().st_size if part.is_file() and kept.is_file() else 0
-    if start and kept.read_text(encoding="utf-8").rpartition(" ")[2] == str(start):
+    start, said = _kept(part)
+    if start and said.rpartition(" ")[2] == str(start):
         return  # stopped between the last byte and the new name
+    if not (md5 or _version(said)):
+        start = 0  # another version of the same size could not be told
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code in _PASSING:
             raise requests.ConnectionError(f"the server answered {answer.status_code}")
-        goes_on = (
-            answer.status_code == 206 and _validator(answer) == kept.read_text(encoding="utf-8") if start else False
-        )
+        goes_on = bool(start) and answer.status_code == 206 and _validator(answer) == said
         if start and not goes_on and answer.status_code in (206, 416):
             _forget(part)  # another file by now, or nothing is lacking and it cannot be told whether it is the same
             raise requests.ConnectionError("the file has changed on the server")
@@ -115,8 +118,10 @@ def _transfer(url: str, name: str, part: Path, progress: bool) -> None:
             )
         length = int(answer.headers.get("Content-Length", 0))
         _require_space(part, length, url)
-        kept.write_text(_validator(answer), encoding="utf-8")
-        start = start if goes_on else 0
+        if not goes_on:
+            start = 0
+            _forget(part)  # or a stop right here would leave old bytes under a new version's name
+            part.with_name(f"{part.name}.of").write_text(_validator(answer), encoding="utf-8")
         shown = tqdm(
             total=start + length or None, initial=start, unit="B", unit_scale=True, desc=name, disable=not progress
         )
@@ -129,6 +134,18 @@ def _transfer(url: str, name: str, part: Path, progress: bool) -> None:
             os.fsync(file.fileno())
     if length and part.stat().st_size != start + length:
         raise requests.ConnectionError(f"{part.stat().st_size:,} of {start + length:,} bytes came")
+
+
+def _kept(part: Path) -> tuple[int, str]:
+    """Bytes of an unfinished transfer and what the server said of its file; 0 and nothing where there is none."""
+    said = part.with_name(f"{part.name}.of")
+    there = part.is_file() and said.is_file()
+    return (part.stat().st_size, said.read_text(encoding="utf-8")) if there else (0, "")
+
+
+def _version(said: str) -> str:
+    """The version in what a server said of a file; empty where it names none."""
+    return said.rpartition(" ")[0].strip()
 
 
 def _validator(answer: Any) -> str:

@@ -19,27 +19,37 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-__all__ = ["lacking_members", "merge_parts", "unpack_archive", "whole_folder"]
+__all__ = ["is_empty_folder", "lacking_members", "merge_parts", "unpack_archive", "whole_folder"]
 
 _PART = re.compile(r"(?P<whole>.+)\.(?P<number>\d{3})")
 _CHUNK = 1 << 20
 
 
+def is_empty_folder(path: Path) -> bool:
+    """Whether a path is a folder without anything in it."""
+    return path.is_dir() and next(path.iterdir(), None) is None
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder that becomes ``target`` when the block ends well and is removed when it does not."""
+    """A hidden folder that becomes ``target`` when the block ends well and is removed when it does not.
+
+    Where ``target`` is there it must be an empty folder.
+    """
     hidden = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
     try:
         yield hidden
+        if is_empty_folder(target):
+            target.rmdir()  # not every system renames onto a folder
         os.replace(hidden, target)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
 def unpack_archive(archive: Path, target: Path, *, progress: bool = True) -> None:
-    """Unpack a .zip into a folder, unless that is there and complete.
+    """Unpack a .zip into a folder, unless that is there and complete; an empty folder counts as none.
 
     Args:
         archive: the file.
@@ -50,7 +60,7 @@ def unpack_archive(archive: Path, target: Path, *, progress: bool = True) -> Non
         RuntimeError: the archive is broken, holds a member that would leave the folder, needs more space than there is,
             or the folder is there but lacks members.
     """
-    if target.exists():
+    if target.exists() and not is_empty_folder(target):
         lacking = lacking_members(archive, target)
         if lacking:
             raise RuntimeError(

@@ -19,7 +19,7 @@ class LocalSite:
         files: path without its leading slash (and with its query, where that matters) to content.
         breaks: path to the number of bytes after which the connection is cut, one entry an answer.
         refusals: path to status codes that are answered first.
-        versions: path to the ETag of its content.
+        versions: path to the ETag of its content; an empty one is not sent.
         asked: (path, Range header) of every request.
     """
 
@@ -55,7 +55,9 @@ def local_site() -> Iterator[LocalSite]:
             body = whole[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", site.versions.get(name, '"1"'))
+            version = site.versions.get(name, '"1"')
+            if version:
+                self.send_header("ETag", version)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
             self.end_headers()

@@ -28,8 +28,8 @@ def test_isic2016_words_and_numbers_without_header_are_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("header", "order"),
-    [("img_id,Label", (0, 1)), ("image_id;target", (0, 1)), ("label,image_id", (1, 0)), (",image,age,label", (None, 0, None, 1))],
-    ids=["a header", "semicolons", "columns exchanged", "more columns"],
+    [("img_id,Label", (0, 1)), ("image_id,malignant", (0, 1)), ("image_id;target", (0, 1)), ("label,image_id", (1, 0)), (",image,age,label", (None, 0, None, 1))],
+    ids=["a header", "a column called as a label", "semicolons", "columns exchanged", "more columns"],
 )  # fmt: skip
 def test_isic2016_copies_with_a_header_lose_no_image(
     tmp_path: Path, header: str, order: tuple[int | None, ...]
@@ -49,6 +49,16 @@ def test_isic2016_cells_that_are_no_label_are_named(tmp_path: Path) -> None:
     with (tmp_path / "ISBI2016_ISIC_Part3_Test_GroundTruth.csv").open("a") as file:
         file.write("ISIC_0000001,nevus\n")
     with pytest.raises(ValueError, match=r"row 11 is \['ISIC_0000001', 'nevus'\]"):
+        fpt_dataset_list("isic2016", tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("label", ["", "melanoma"])
+@pytest.mark.parametrize("name", ["ISIC_0000000", "images/ISIC_0000000.jpg"])
+def test_isic2016_first_row_without_a_label_is_no_header(tmp_path: Path, name: str, label: str) -> None:
+    trees.isic2016(tmp_path)
+    path = tmp_path / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv"
+    path.write_text(path.read_text().replace("ISIC_0000000,benign", f"{name},{label}"))
+    with pytest.raises(ValueError, match=rf"row 1 is \['{name}', '{label}'\], not an image and benign"):
         fpt_dataset_list("isic2016", tmp_path, progress=False)
 
 

@@ -15,6 +15,7 @@ from local_server import LocalSite
 from monai_fpt.data.datasets import (
     CMMDDataset,
     ISIC2016Dataset,
+    ISIC2018Dataset,
     MedMNISTPlusDataset,
     ShenzhenCXRDataset,
     check_fpt_dataset,
@@ -24,6 +25,7 @@ from monai_fpt.data.datasets import (
 from monai_fpt.data.datasets import transfer as transfer_module
 from monai_fpt.data.datasets import unpack as unpack_module
 from monai_fpt.data.datasets.medmnist_facts import MEDMNIST_SUBSETS
+from monai_fpt.data.datasets.obtain import obtain_files
 from monai_fpt.data.datasets.published import FPTSourceFile
 from monai_fpt.data.datasets.tcia import obtain_collection
 from monai_fpt.data.datasets.transfer import fetch_file
@@ -73,6 +75,21 @@ def test_another_version_on_the_server_is_not_glued_to_the_first(tmp_path: Path,
     site.files["a.bin"], site.versions["a.bin"] = CONTENT[::-1], '"2"'
     fetch(site, tmp_path)
     assert (tmp_path / "a.bin").read_bytes() == CONTENT[::-1]
+
+
+def test_two_versions_of_one_size_are_not_glued_where_the_server_names_none(tmp_path: Path, site: LocalSite) -> None:
+    site.files["a.bin"], site.versions["a.bin"], site.breaks["a.bin"] = CONTENT, "", [100_000, 50_000]
+    with pytest.raises(RuntimeError, match=r"does not say which version of the file it has .* again from the start"):
+        fetch(site, tmp_path, retries=1)
+    site.files["a.bin"] = CONTENT[::-1]
+    fetch(site, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT[::-1] and {asked for _, asked in site.asked} == {None}
+
+
+def test_a_published_checksum_lets_a_transfer_without_version_go_on(tmp_path: Path, site: LocalSite) -> None:
+    site.files["a.bin"], site.versions["a.bin"], site.breaks["a.bin"] = CONTENT, "", [100_000]
+    fetch(site, tmp_path, md5=MD5)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT and site.asked[-1][1] == "bytes=100000-"
 
 
 def test_a_server_without_ranges_is_asked_from_the_start(tmp_path: Path, site: LocalSite) -> None:
@@ -241,6 +258,34 @@ def test_a_half_unpacked_isic2016_is_found(tmp_path: Path, isic_site: LocalSite)
     assert corrupt == ("ISBI2016_ISIC_Part3_Test_Data: half unpacked, 1 files are missing, first 'ISIC_0000003.jpg'",)
 
 
+def test_an_empty_folder_without_its_archive_is_fetched_and_a_half_one_is_said(
+    tmp_path: Path, isic_site: LocalSite
+) -> None:
+    folder = tmp_path / "root/ISBI2016_ISIC_Part3_Test_Data"
+    folder.mkdir(parents=True)
+    download_fpt_dataset("isic2016", tmp_path / "root", progress=False)
+    assert len(names(folder)) == 10
+    (tmp_path / "root/ISBI2016_ISIC_Part3_Test_Data.zip").unlink()
+    with pytest.raises(RuntimeError, match=r"Test_Data' has 10 of 379 images and '.*Test_Data\.zip' is not beside it"):
+        download_fpt_dataset("isic2016", tmp_path / "root", progress=False)
+    assert len(names(folder)) == 10
+
+
+def test_a_whole_folder_without_its_archive_is_the_user_s_own(tmp_path: Path, site: LocalSite) -> None:
+    trees.write_images(tmp_path / "set", ["1.jpg", "2.jpg"])
+    obtain_files([FPTSourceFile("a.zip", "a.zip", folder="set", images=2)], site.url, tmp_path, progress=False)
+    assert site.asked == []
+    trees.write_text(tmp_path / "table/deep/.hidden", "")
+    with pytest.raises(RuntimeError, match="table' has no file"):
+        obtain_files([FPTSourceFile("b.zip", "b.zip", folder="table")], site.url, tmp_path, progress=False)
+
+
+def test_every_archive_of_images_has_a_published_number() -> None:
+    for dataset in (ISIC2016Dataset, ISIC2018Dataset, ShenzhenCXRDataset):
+        totals = [count for count in dataset.counts if count.verified and not count.class_name]
+        assert [f.images for f in dataset.source_files if f.images] == [count.number for count in totals]
+
+
 def test_shenzhen_downloads_one_archive(tmp_path: Path, site: LocalSite, monkeypatch: pytest.MonkeyPatch) -> None:
     trees.shenzhen(tmp_path / "source")
     site.files["ChinaSet_AllFiles.zip"] = zipped(tmp_path / "source/ChinaSet_AllFiles", "ChinaSet_AllFiles")
@@ -268,6 +313,15 @@ def test_medmnist_downloads_one_file_and_wants_its_md5(
             tmp_path / "root", "test", download=True, progress=False, subset="breastmnist", size=64
         )
     assert len(made) == 6 and [name for name, _ in site.asked] == ["breastmnist_64.npz?download=1"] * 2
+
+
+def test_medmnist_says_before_a_download_that_the_folder_is_another_one(tmp_path: Path, site: LocalSite) -> None:
+    trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
+    with pytest.warns(UserWarning, match="has not the published MD5"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    (tmp_path / "breastmnist_64.npz").unlink()
+    with pytest.raises(RuntimeError, match=r"has not the published MD5 .*; remove the folder and the file"):
+        download_fpt_dataset("breastmnist_64", tmp_path, progress=False)
 
 
 def offer_cmmd(site: LocalSite, folder: Path, patients: int) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import dataset_trees as trees
@@ -55,6 +56,27 @@ def test_messidor2_pair_list_may_have_either_separator_and_any_header(tmp_path: 
     rows = pair_list.read_text().splitlines()[1:]
     pair_list.write_text("\n".join([header, *(row.replace(";", separator) for row in rows)]))
     assert len(sections_of_groups(fpt_dataset_list("messidor2", tmp_path, progress=False))) == 15
+
+
+def test_messidor2_pair_list_may_leave_suffixes_out(tmp_path: Path) -> None:
+    trees.messidor2(tmp_path)
+    expected = fpt_dataset_list("messidor2", tmp_path, progress=False)
+    pair_list = tmp_path / "messidor-2.csv"
+    pair_list.write_text("".join(pair_list.read_text().replace(".JPG", "").replace(".png", "")))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert fpt_dataset_list("messidor2", tmp_path, progress=False) == expected
+    assert not [warning for warning in said if "messidor-2.csv" in str(warning.message)]
+
+
+def test_messidor2_pair_list_of_other_images_or_of_no_pairs_is_not_taken_for_patients(tmp_path: Path) -> None:
+    trees.messidor2(tmp_path)
+    trees.write_text(tmp_path / "messidor-2.csv", "left;right\n10_left;10_right\n")
+    with pytest.raises(ValueError, match=r"'messidor-2\.csv' names none of the 30 images .*'10_left', '10_right'"):
+        fpt_dataset_list("messidor2", tmp_path, progress=False)
+    trees.write_text(tmp_path / "messidor-2.csv", "image\n" + "\n".join(sum(trees.messidor2_names(15), ())))
+    with pytest.warns(UserWarning, match=r"no row of messidor-2\.csv names two of the images"):
+        fpt_dataset_list("messidor2", tmp_path, progress=False)
 
 
 def test_messidor2_says_what_is_ungradable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import shutil
+import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import dataset_trees as trees
@@ -12,7 +17,7 @@ import pytest
 from PIL import Image
 
 from monai_fpt.data import data_list_from_table
-from monai_fpt.data.datasets import MedMNISTPlusDataset, fpt_dataset_list
+from monai_fpt.data.datasets import MedMNISTPlusDataset, check_fpt_dataset, fpt_dataset_list, npz_source
 from monai_fpt.data.datasets.medmnist_facts import MEDMNIST_SUBSETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*an incomplete copy", "ignore:.*has not the published MD5")
@@ -69,9 +74,98 @@ def test_the_archive_is_unpacked_once_and_a_damaged_folder_is_found(tmp_path: Pa
         MedMNISTPlusDataset(tmp_path, "test", progress=False, subset="breastmnist", size=64)
 
 
-def test_an_archive_with_another_checksum_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("archive_stays", [True, False])
+def test_an_archive_with_another_checksum_is_said_every_time(tmp_path: Path, archive_stays: bool) -> None:
     trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
-    with pytest.warns(UserWarning, match="has not the published MD5 742edef2a1fd1524b2efff4bd7ba9364"):
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="has not the published MD5 742edef2a1fd1524b2efff4bd7ba9364"):
+            fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+        if not archive_stays:
+            (tmp_path / "breastmnist_64.npz").unlink(missing_ok=True)
+    corrupt = check_fpt_dataset("breastmnist_64", tmp_path, progress=False).corrupt
+    assert len(corrupt) == 1 + archive_stays and "folder breastmnist_64 was made of" in corrupt[-1]
+
+
+def test_the_published_archive_is_not_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
+    md5 = hashlib.md5((tmp_path / "breastmnist_64.npz").read_bytes()).hexdigest()
+    facts = replace(MEDMNIST_SUBSETS["breastmnist"], md5={64: md5}, images=(12, 4, 6))
+    monkeypatch.setitem(MEDMNIST_SUBSETS, "breastmnist", facts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+
+
+def swap_labels(archive: Path) -> None:
+    """Another file of the same size."""
+    size = archive.stat().st_size
+    with np.load(archive) as old:
+        arrays = {key: 1 - old[key] if key.endswith("labels") else old[key] for key in old.files}
+    np.savez(archive, **arrays)
+    assert archive.stat().st_size == size
+
+
+def test_a_folder_does_not_outlive_a_replaced_archive(tmp_path: Path) -> None:
+    archive = tmp_path / "breastmnist_64.npz"
+    np.savez(archive, **trees.medmnist_npz(archive))
+    before = fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    swap_labels(archive)
+    with pytest.raises(ValueError, match=r"was made of a file with MD5 \w+, .* has \w+; remove the folder"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    assert "was made of a file with MD5" in check_fpt_dataset("breastmnist_64", tmp_path, progress=False).corrupt[-1]
+    shutil.rmtree(tmp_path / "breastmnist_64")
+    after = fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    assert [1 - item["label"] for item in before.training] == [item["label"] for item in after.training]
+
+
+def test_an_unchanged_archive_is_hashed_once_and_a_touched_one_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    digest = npz_source.digest_of_file
+    monkeypatch.setattr(npz_source, "digest_of_file", lambda path, kind: hashed.append(path.name) or digest(path, kind))
+    archive = tmp_path / "breastmnist_64.npz"
+    trees.medmnist_npz(archive)
+    counts = []
+    for start in range(5):
+        if start == 2:
+            os.utime(archive, ns=(1, 1))
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+        counts.append(hashed.count(archive.name))
+    assert counts == [1, 1, 2, 2, 2]
+
+
+def test_an_edited_table_and_a_folder_of_unknown_origin_are_not_trusted(tmp_path: Path) -> None:
+    trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
+    fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    table = tmp_path / "breastmnist_64/labels.csv"
+    table.write_bytes(table.read_bytes() + b"\r\n")
+    with pytest.raises(ValueError, match=r"labels\.csv' was changed after it was written; remove the folder"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    (tmp_path / "breastmnist_64/source.json").unlink()
+    with pytest.raises(ValueError, match=r"does not say in source\.json of which file it was made"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    (tmp_path / "breastmnist_64.npz").unlink()
+    with pytest.warns(UserWarning, match=r"does not say of which \.npz file it was made, its labels may be wrong"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    assert not check_fpt_dataset("breastmnist_64", tmp_path, progress=False).ok
+
+
+def test_two_folders_of_one_name_are_an_error(tmp_path: Path) -> None:
+    trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
+    fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    shutil.copytree(tmp_path / "breastmnist_64", tmp_path / "old/breastmnist_64")
+    with pytest.raises(ValueError, match=r"2 folders called 'breastmnist_64' .*old/breastmnist_64"):
+        fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+
+
+def test_an_empty_folder_is_filled_and_one_without_a_table_is_said(tmp_path: Path) -> None:
+    trees.medmnist_npz(tmp_path / "breastmnist_64.npz")
+    (tmp_path / "breastmnist_64").mkdir()
+    fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
+    (tmp_path / "breastmnist_64/labels.csv").unlink()
+    with pytest.raises(RuntimeError, match=r"breastmnist_64' is there without a labels\.csv; remove it"):
         fpt_dataset_list("breastmnist_64", tmp_path, progress=False)
 
 

@@ -262,6 +262,7 @@ def test_presets_and_classes_carry_the_paper_s_numbers(name: str) -> None:
     )
     assert (tuple(preset["mean"]), tuple(preset["std"]), preset["learning_rate"]) == (mean, std, learning_rate)
     assert preset["dataset_name"] == name and preset["_preset_"]
+    assert preset.get("flip_prob") == (0 if dataset.modality == "chest X-ray" else None)  # the heart lies left
 
 
 @pytest.mark.parametrize("dataset", ALL, ids=lambda d: d.name)
