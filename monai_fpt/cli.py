@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Look after a feature cache.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
+tracking_app = typer.Typer(help="Look after what was tracked.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(tracking_app, name="tracking")
 data_app = typer.Typer(help="Look at a data set before it is learnt from.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 datasets_app = typer.Typer(help="The public data sets: list, check, download.", rich_markup_mode=None)
@@ -125,6 +127,88 @@ def predict(context: typer.Context, config: _Config = None) -> None:
     _run("predict", context, config)
 
 
+_Uri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking_uri", "--tracking-uri", help="The MLflow store; by default MLFLOW_TRACKING_URI, else the run's own."
+    ),
+]
+
+
+@app.command()
+def register(
+    run_dir: Annotated[Path, typer.Option("--run_dir", "--run-dir", help="A trained run.")],
+    name: Annotated[str, typer.Option(help="Of the registered model.")],
+    tracking_uri: _Uri = None,
+    alias: Annotated[str, typer.Option(help="Set on the new version.")] = "challenger",
+    embed_backbone: Annotated[
+        bool,
+        typer.Option(
+            "--embed_backbone",
+            "--embed-backbone",
+            help="Store the backbone's weights too, for sites without a network.",
+        ),
+    ] = False,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--backbone_weights", "--backbone-weights", help="The backbone's file, where the run's is elsewhere now."
+        ),
+    ] = None,
+    backbone_licence: Annotated[
+        str | None,
+        typer.Option("--backbone_licence", "--backbone-licence", help="Of the backbone, where timm states none."),
+    ] = None,
+) -> None:
+    """Take a trained run to the MLflow model registry: adapter, preprocessing, calibration, report, reference to the backbone."""
+    from monai_fpt.bundle import fpt_bundle_root
+    from monai_fpt.registry import register_model
+
+    registered = register_model(
+        run_dir,
+        name,
+        tracking_uri=tracking_uri,
+        alias=alias,
+        bundle_root=fpt_bundle_root(),
+        embed_backbone=embed_backbone,
+        backbone_weights=backbone_weights,
+        backbone_licence=backbone_licence,
+    )
+    print(registered.uri)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Option(help="Of the registered model.")],
+    tracking_uri: _Uri = None,
+    challenger: Annotated[str, typer.Option(help="Alias or version.")] = "challenger",
+    primary: Annotated[str, typer.Option(help="The score that decides.")] = "auc",
+    when: Annotated[str, typer.Option(help="better, not_worse or always.")] = "better",
+) -> None:
+    """Make the challenger the champion if it is better on the same test images; says whether the difference is real.
+
+    Exits 1 if it was not promoted.
+    """
+    from monai_fpt.registry import promote_model
+
+    promotion = promote_model(name, challenger=challenger, tracking_uri=tracking_uri, primary=primary, when=when)
+    print(promotion)
+    raise typer.Exit(not promotion.promoted)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, or one that an evaluation wrote.", metavar="DIR")],
+    section: Annotated[str, typer.Option(help="test, validation or training.")] = "test",
+    aggregate: Annotated[str | None, typer.Option(help="mean or max: patients instead of images.")] = None,
+    show_keys: Annotated[bool, typer.Option(help="Name the images on the page.")] = False,
+) -> None:
+    """Score predictions again, with intervals over patients: a table, report.json and report.html; no image is opened."""
+    from monai_fpt.report import fpt_write_report
+
+    fpt_write_report(folder, section, aggregate=aggregate, show_keys=show_keys)
+
+
 @app.command()
 def quickstart(
     folder: Annotated[Path, typer.Option(help="Where images, cache and run go.")] = Path("quickstart_run"),
@@ -218,6 +302,18 @@ def download_dataset(context: typer.Context, name: str, folder: Annotated[Path, 
 
     folder.mkdir(parents=True, exist_ok=True)
     download_fpt_dataset(name, folder, **_overrides(context.args))
+
+
+@tracking_app.command("sync")
+def sync(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder, or one above several.")], tracking_uri: _Uri = None
+) -> None:
+    """Send what did not reach the MLflow store when it was away; exits 1 if something still waits."""
+    from monai_fpt.handlers import sync_tracking
+
+    done = sync_tracking(run_dir, tracking_uri)
+    print(done)
+    raise typer.Exit(not done.complete)
 
 
 @app.command("import-checkpoint")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from monai_fpt.handlers._run_file import FPTTrackedRun, tracked_run
 from monai_fpt.handlers._store import fpt_tracking_uri
 from monai_fpt.handlers.checkpoint import FPTCheckpointHandler, fpt_strictly_better
 from monai_fpt.handlers.class_weights import FPTClassWeightHandler
@@ -18,6 +19,7 @@ from monai_fpt.handlers.progress import FPTProgressHandler
 from monai_fpt.handlers.run_checks import fpt_check_preparing, fpt_flag, fpt_require_model
 from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
+from monai_fpt.handlers.sync import FPTSyncedRun, FPTSyncReport, sync_tracking
 from monai_fpt.handlers.tracking import FPTTracker
 from monai_fpt.handlers.tracking_handler import FPTTrackingHandler
 
@@ -30,6 +32,9 @@ __all__ = [
     "FPTMetricHandler",
     "FPTPredictionSaver",
     "FPTProgressHandler",
+    "FPTSyncReport",
+    "FPTSyncedRun",
+    "FPTTrackedRun",
     "FPTTracker",
     "FPTTrackingHandler",
     "fpt_check_preparing",
@@ -44,4 +49,6 @@ __all__ = [
     "fpt_strictly_better",
     "fpt_tracked_params",
     "fpt_tracking_uri",
+    "sync_tracking",
+    "tracked_run",
 ]

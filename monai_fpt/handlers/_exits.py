@@ -1,8 +1,9 @@
 """Notice every way in which a process ends, except those that nobody can notice.
 
 A tracked run that stays RUNNING for ever is a lie. While a run is open these are watched: SIGTERM (a scheduler or
-``docker stop``), an exception that nobody caught, and the end of the interpreter. What was installed before is called
-as well and comes back when the run is closed. SIGKILL and ``os._exit`` cannot be seen from within.
+``docker stop``), SIGHUP (the terminal or the ssh connection is gone; under ``nohup`` it is ignored and stays so), an
+exception that nobody caught, and the end of the interpreter. What was installed before is called as well and comes back
+when the run is closed. SIGKILL and ``os._exit`` cannot be seen from within.
 
 Child processes (workers of a data loader) inherit signal handlers by fork: there the watch does nothing but die as
 told.
@@ -21,7 +22,8 @@ from typing import Any
 
 __all__ = ["ExitWatch"]
 
-SIGTERM_STATUS = 143
+WATCHED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNAL_STATUS = 128  # what a shell adds to a signal's number
 
 
 class ExitWatch:
@@ -29,7 +31,7 @@ class ExitWatch:
 
     Args:
         ended: called with the MLflow status and, for an uncaught exception, the exception. It must not raise. busy:
-        whether a write is in progress; then SIGTERM leaves the closing to whoever unwinds that write, because a second
+        whether a write is in progress; then a signal leaves the closing to whoever unwinds that write, because a second
         write to the same store from within the first would wait for itself.
     """
 
@@ -38,7 +40,7 @@ class ExitWatch:
         self._busy = busy
         self._active = False
         self._process = os.getpid()
-        self._previous_signal: Any = None
+        self._previous_signals: dict[int, Any] = {}
         self._previous_hook: Any = None
         self._signal_handler = self._terminated  # bound once: a bound method is a new object at every access
         self._hook = self._uncaught
@@ -50,10 +52,11 @@ class ExitWatch:
         self._previous_hook, sys.excepthook = sys.excepthook, self._hook
         atexit.register(self._interpreter_ends)
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGTERM)
-            if before is not None and before is not signal.SIG_IGN:  # None: installed from C; ignored: leave it so
-                self._previous_signal = before
-                signal.signal(signal.SIGTERM, self._signal_handler)
+            for number in WATCHED:
+                before = signal.getsignal(number)
+                if before is not None and before is not signal.SIG_IGN:  # None: installed from C; ignored: leave it so
+                    self._previous_signals[number] = before
+                    signal.signal(number, self._signal_handler)
 
     def remove(self) -> None:
         """Stop to watch and put back what was there, unless someone else has come on top: then pass everything on."""
@@ -61,22 +64,23 @@ class ExitWatch:
         atexit.unregister(self._interpreter_ends)
         if sys.excepthook is self._hook:
             sys.excepthook = self._previous_hook
-        main = threading.current_thread() is threading.main_thread()
-        if main and self._previous_signal is not None and signal.getsignal(signal.SIGTERM) is self._signal_handler:
-            signal.signal(signal.SIGTERM, self._previous_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number, before in self._previous_signals.items():
+                if signal.getsignal(number) is self._signal_handler:
+                    signal.signal(number, before)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
             return
-        was_active, previous = self._active, self._previous_signal
+        was_active, previous = self._active, self._previous_signals.get(number)
         if was_active and not self._busy():
             self._ended("KILLED", None)
         if callable(previous):
             previous(number, frame)
         if was_active or not callable(previous):
-            raise SystemExit(SIGTERM_STATUS)
+            raise SystemExit(SIGNAL_STATUS + number)
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         self._previous_hook(kind, error, traceback)

@@ -17,6 +17,7 @@ __all__ = ["clean_keys", "error_line", "flat_params", "param_text"]
 KEY_LIMIT = 250
 TEXT_LIMIT = 6000
 ERROR_LIMIT = 300
+NO_CAUSE = "(raised as a result of"  # SQLAlchemy's advice to programmers stands in front of what is wrong
 
 
 def clean_key(key: str) -> str:
@@ -63,7 +64,8 @@ def param_text(value: Any) -> str:
 
 def error_line(error: BaseException) -> str:
     """An exception as ``Type: one line``, paths replaced by ``<path>``: file names are not for a tracking server."""
-    message = next(iter(str(error).splitlines()), "")
+    lines = (line for line in str(error).splitlines() if not line.startswith(NO_CAUSE))
+    message = next(lines, "")
     message = re.sub(r"(['\"])[^'\"]*[\\/][^'\"]*\1", "<path>", message)
     message = re.sub(r"\S*[\\/]\S*", "<path>", message)
     return f"{type(error).__name__}: {message}"[:ERROR_LIMIT].rstrip(": ")

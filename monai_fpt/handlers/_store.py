@@ -15,18 +15,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["checked_uri", "fpt_tracking_uri", "open_experiment"]
+__all__ = ["SQLITE", "checked_uri", "fpt_tracking_uri", "open_experiment", "quiet_loggers", "sqlite_file"]
 
 ARTIFACT_FOLDER = "mlartifacts"
 DATABASE = "mlflow.db"
 SQLITE = "sqlite:///"
 LOCK_SECONDS = 300
+REPEATED = {"mlflow.store.db.utils": logging.CRITICAL, "urllib3.connectionpool": logging.ERROR}
 HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -89,28 +90,39 @@ def _experiment_id(client: Any, uri: str, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-def _database(uri: str) -> Path | None:
+@contextlib.contextmanager
+def quiet_loggers(levels: Mapping[str, int] = REPEATED) -> Iterator[None]:
+    """Let loggers say only what is as grave as ``levels``; by default those that repeat what is raised anyway."""
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a SQLite store; None for any other store."""
     return Path(uri[len(SQLITE) :].split("?")[0]).resolve() if uri.startswith(SQLITE) else None
 
 
 def _artifact_location(uri: str) -> str | None:
     """Beside the database; a server decides for itself."""
-    database = _database(uri)
+    database = sqlite_file(uri)
     return None if database is None else (database.parent / ARTIFACT_FOLDER).as_uri()
 
 
 @contextlib.contextmanager
 def _sqlite_lock(uri: str) -> Iterator[None]:
-    database = _database(uri)
+    database = sqlite_file(uri)
     if database is None:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    alembic = logging.getLogger("alembic")
-    level = alembic.level
-    alembic.setLevel(logging.WARNING)  # thirty lines about migrations are no news
-    try:
-        with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
-            yield
-    finally:
-        alembic.setLevel(level)
+    with (
+        quiet_loggers({"alembic": logging.WARNING}),  # thirty lines about migrations are no news
+        FileLock(f"{database}.lock", timeout=LOCK_SECONDS),
+    ):
+        yield

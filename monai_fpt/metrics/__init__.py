@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from monai_fpt.metrics.calibration import FPTCalibration, fit_calibration
 from monai_fpt.metrics.functional import (
     FPT_SCORES,
     classification_scores,
@@ -19,9 +20,11 @@ from monai_fpt.metrics.predictions import FPTPredictions
 
 __all__ = [
     "FPT_SCORES",
+    "FPTCalibration",
     "FPTClassificationMetric",
     "FPTPredictions",
     "classification_scores",
+    "fit_calibration",
     "fpt_auc",
     "fpt_class_auc",
     "fpt_class_average_precision",

@@ -4,6 +4,9 @@ It is a plain pre-norm ViT whose block l reads P prompts of tapped block l behin
 computes more than is ever read: prompt rows as queries and through the MLP, although they are dropped after the block,
 and all patch rows of the last block, although only CLS goes to the head. Here prompts are keys and values only, and the
 last block computes one row; the result is the same.
+
+Before the last block the patch tokens pass through ``spatial`` as a map (B, S, h, w), which changes nothing and is what
+class activation maps hook onto: ``monai.visualize.GradCAM(model, "side.spatial")``.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_fpt.networks.positions import resample_positions
 
-__all__ = ["SideBlock", "SideViT"]
+__all__ = ["SideBlock", "SideViT", "SpatialTokens"]
 
 
 class _Attention(nn.Module):
@@ -63,6 +66,14 @@ class SideBlock(nn.Module):
         return updated
 
 
+class SpatialTokens(nn.Module):
+    """Patch tokens as the map they are, so that a forward hook sees one."""
+
+    def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, h * w, S) -> (B, S, h, w), a view."""
+        return patches.transpose(1, 2).unflatten(2, grid)  # type: ignore[no-untyped-call, no-any-return]
+
+
 class SideViT(nn.Module):
     """The side network: small image and prompts in, logits out.
 
@@ -92,6 +103,7 @@ class SideViT(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], dim))
         self.blocks = nn.ModuleList(SideBlock(dim, num_heads, norm_eps) for _ in range(num_blocks))
+        self.spatial = SpatialTokens()
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
@@ -101,11 +113,19 @@ class SideViT(nn.Module):
     def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
         """Image (B, 3, h, w), normalised, and fused prompts (B, L, P, S) -> logits (B, K)."""
         tokens = self.embed(image)
-        for index, block in enumerate(self.blocks):
-            last = index == len(self.blocks) - 1
-            tokens = block(tokens, prompts[:, index], 1 if last else tokens.shape[1])
+        *early, last = self.blocks
+        for index, block in enumerate(early):
+            tokens = block(tokens, prompts[:, index], tokens.shape[1])
+        tokens = last(self.expose(tokens, image), prompts[:, -1], 1)
         logits: Tensor = self.head(self.norm(tokens[:, 0]))
         return logits
+
+    def expose(self, tokens: Tensor, image: Tensor) -> Tensor:
+        """The same tokens (B, 1 + N, S), their patches by way of a map (B, S, h, w)."""
+        patch = self.patch_embed["proj"].kernel_size[0]  # type: ignore[index]
+        grid = (image.shape[-2] // patch, image.shape[-1] // patch)
+        patches = self.spatial(tokens[:, 1:], grid).flatten(2).transpose(1, 2)
+        return torch.cat([tokens[:, :1], patches], dim=1)
 
     def embed(self, image: Tensor) -> Tensor:
         """Patches, CLS and positions: (B, 3, h, w) -> (B, 1 + N, S)."""

@@ -26,12 +26,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["CLASS_NAMES", "SCENES_PER_SPLIT", "draw_twins", "generate_quickstart_images"]
+__all__ = [
+    "CLASS_NAMES",
+    "SCENES_PER_SPLIT",
+    "DrawnScene",
+    "draw_scene",
+    "draw_twins",
+    "generate_quickstart_images",
+    "quickstart_scene",
+]
 
 CLASS_NAMES = ("fibres", "specks")
 """Class folders; the position is the label."""
@@ -89,22 +98,57 @@ def generate_quickstart_images(
     return {split: number * len(CLASS_NAMES) for split, number in scenes.items()}
 
 
+class DrawnScene(NamedTuple):
+    """A scene and where its sign is.
+
+    Attributes:
+        fibres, specks: (size, size, 3) uint8, the twins.
+        strength: (size, size) float32 in [0, 1], the envelope of the detail; the twins differ nowhere else.
+    """
+
+    fibres: NDArray[np.uint8]
+    specks: NDArray[np.uint8]
+    strength: _Array
+
+
+def quickstart_scene(split: str, scene: int, seed: int = 0, size: int = IMAGE_SIZE) -> DrawnScene:
+    """The scene of ``<split>/<class>/scene_<number>.png`` as :func:`generate_quickstart_images` draws it, with the place of
+    its sign.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split not in SCENES_PER_SPLIT:
+        raise ValueError(f"split={split!r} is not one of {', '.join(SCENES_PER_SPLIT)}.")
+    return draw_scene(np.random.default_rng([seed, list(SCENES_PER_SPLIT).index(split), scene]), size)
+
+
 def draw_twins(rng: np.random.Generator, size: int = IMAGE_SIZE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """One scene as (fibres, specks), each (size, size, 3) uint8."""
+    scene = draw_scene(rng, size)
+    return scene.fibres, scene.specks
+
+
+def draw_scene(rng: np.random.Generator, size: int = IMAGE_SIZE) -> DrawnScene:
+    """One scene as both classes, and where they differ."""
     tissue = np.asarray(_tissue(rng, size), np.int16)
     fibres, specks = np.zeros((2, size, size), np.int16)
+    strength = np.zeros((size, size), np.float32)
     cell = size // _CELLS
     for place in rng.permutation(_CELLS**2)[: int(rng.integers(3, 6))]:
         side = int(rng.integers(round(0.6 * cell), round(0.95 * cell)))
         top, left = divmod(int(place), _CELLS)
         top, left = (at * cell + int(rng.integers(0, cell - side + 1)) for at in (top, left))
         patch = np.s_[top : top + side, left : left + side]
-        fibres[patch], specks[patch] = (np.rint(detail) for detail in _detail(rng, side))
-    return (tissue + fibres[..., None]).astype(np.uint8), (tissue + specks[..., None]).astype(np.uint8)
+        *details, strength[patch] = _detail(rng, side)
+        fibres[patch], specks[patch] = (np.rint(detail) for detail in details)
+    return DrawnScene(
+        (tissue + fibres[..., None]).astype(np.uint8), (tissue + specks[..., None]).astype(np.uint8), strength
+    )
 
 
-def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
-    """A patch as (fibres, specks), each (side, side): grey levels around 0, equal in energy."""
+def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array, _Array]:
+    """A patch as (fibres, specks, envelope), each (side, side): grey levels around 0, equal in energy."""
     lattice = (
         side // 3
     )  # at most one dot in 3 x 3 pixels, never side by side: overlapping dots would leave the grey range
@@ -118,7 +162,7 @@ def _detail(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
     envelope = _envelope(rng, side)
     fibres, specks = (np.fft.irfft2(s, s=(side, side)) * envelope for s in (control, spectrum))
     energy = _DETAIL_RMS**2 * (envelope**2).sum()
-    return _with_energy(fibres, energy), _with_energy(specks, energy)
+    return _with_energy(fibres, energy), _with_energy(specks, energy), envelope
 
 
 def _with_energy(detail: NDArray[np.float64], energy: float) -> _Array:

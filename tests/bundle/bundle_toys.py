@@ -41,4 +41,5 @@ def tiny_overrides(images: Path, run_dir: Path) -> dict[str, Any]:
         "batch_size": 4,
         "learning_rate": 0.005,
         "device": "cpu",
+        "report": False,
     }

@@ -166,7 +166,9 @@ def test_a_random_preparation_is_refused(prepared: tuple[Path, Path], tmp_path: 
         overrides = (
             overrides
             if job == "train"
-            else {k: v for k, v in overrides.items() if k not in ("max_epochs", "batch_size", "learning_rate")}
+            else {
+                k: v for k, v in overrides.items() if k not in ("max_epochs", "batch_size", "learning_rate", "report")
+            }
         )
         with pytest.raises(Exception) as caught:
             run_bundle(job, overrides)

@@ -102,6 +102,7 @@ CASES = [
     Case("exit-3", "sys.exit(3)", "FAILED", 3),
     Case("sigint", WAIT, "KILLED", -signal.SIGINT, signal.SIGINT),
     Case("sigterm", WAIT, "KILLED", 143, signal.SIGTERM),
+    Case("sighup", WAIT, "KILLED", 129, signal.SIGHUP),
     Case("sigterm-while-writing", WRITE, "KILLED", 143, signal.SIGTERM),
     Case("sigint-while-writing", WRITE, "KILLED", -signal.SIGINT, signal.SIGINT),
     Case("sigterm-in-engine", IN_ENGINE, "KILLED", 143, signal.SIGTERM),
@@ -157,12 +158,23 @@ def test_processes_may_open_a_fresh_store_together(tmp_path: Path) -> None:
 
 
 def test_closing_puts_back_what_was_installed(tmp_path: Path) -> None:
-    hook, handler = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    hook, handlers = sys.excepthook, [signal.getsignal(number) for number in numbers]
     watch = ExitWatch(lambda *_: None, lambda: False)
     watch.install()
-    assert sys.excepthook is not hook and signal.getsignal(signal.SIGTERM) is not handler
+    assert sys.excepthook is not hook
+    assert all(signal.getsignal(number) is not handler for number, handler in zip(numbers, handlers, strict=True))
     watch.remove()
-    assert sys.excepthook is hook and signal.getsignal(signal.SIGTERM) is handler
+    assert sys.excepthook is hook and [signal.getsignal(number) for number in numbers] == handlers
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    watch = ExitWatch(lambda *_: None, lambda: False)
+    watch.install()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    watch.remove()
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_watches_end_in_any_order() -> None:

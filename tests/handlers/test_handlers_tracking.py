@@ -13,6 +13,7 @@ import torch
 from mlflow import MlflowClient
 from monai.handlers import MLFlowHandler, StatsHandler
 from toy_training import Toy
+from tracking_stores import fresh_store
 
 from monai_fpt.handlers import FPTTracker, FPTTrackingHandler
 from monai_fpt.handlers._records import clean_keys, error_line, flat_params
@@ -23,7 +24,9 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One store for all tests of this file, for a fresh one takes seconds; the name is not a simple one."""
-    return tmp_path_factory.mktemp("runs") / "größe 512"
+    folder = tmp_path_factory.mktemp("runs") / "größe 512"
+    fresh_store(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -135,18 +138,21 @@ def test_an_outage_in_the_middle_is_told_once_and_survived(
         raise OSError("disk full on /mnt/db")
 
     with monkeypatch.context() as outage:
-        outage.setattr(tracker._client, "log_batch", broken)
+        assert tracker._session is not None
+        outage.setattr(tracker._session.sender.client, "log_batch", broken)
         for step in (2, 3, 4):
             tracker.log_metrics({"loss": 1.0}, step)
-    tracker._retry_at = 0.0  # as if the pause were over
+        assert list(history(tracker, "loss")) == [1]
     tracker.log_metrics({"loss": 1.0}, 5)
+    assert list(history(tracker, "loss")) == [1]  # a store that failed is left alone for a while
+    assert tracker.flush()
+    assert list(history(tracker, "loss")) == [1, 2, 3, 4, 5]
     tracker.close()
-    assert list(history(tracker, "loss")) == [1, 5]
     assert recorded(tracker).info.status == "FINISHED"
     told = [str(w.message) for w in recwarn if issubclass(w.category, RuntimeWarning)]
     assert told == [
-        "MLflow could not log metrics (OSError: disk full on <path>); the training goes on without.",
-        "3 record(s) of this run did not reach MLflow.",
+        "MLflow does not take the record of the run now (OSError: disk full on <path>); the training goes on, and the "
+        "record waits in mlflow_spool."
     ]
 
 
@@ -154,7 +160,7 @@ def test_an_unreachable_server_does_not_hold_up_a_training(tmp_path: Path, toy: 
     tracker = FPTTracker(tmp_path, tracking_uri=NOWHERE)
     run = toy(tmp_path / "run", epochs=2, extra=[FPTTrackingHandler(tracker)])
     began = time.monotonic()
-    with pytest.warns(RuntimeWarning, match=r"could not set tags .* the training goes on"):
+    with pytest.warns(RuntimeWarning, match=r"does not take the record .* the training goes on"):
         run.trainer.run()
         tracker.close()
     assert len(run.seen) == 8
@@ -245,8 +251,10 @@ def test_a_deleted_experiment_is_said_in_one_sentence(run_dir: Path) -> None:
     first.close()
     client = MlflowClient(first.tracking_uri)
     client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    second = FPTTracker(run_dir, experiment="gone")
     with pytest.warns(RuntimeWarning, match="'gone' is deleted: restore it or name another one"):
-        FPTTracker(run_dir, experiment="gone").start()
+        second.start()
+        second.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from monai_fpt.networks import resize_image
-from monai_fpt.quickstart.images import CLASS_NAMES, SCENES_PER_SPLIT, draw_twins, generate_quickstart_images
+from monai_fpt.quickstart.images import (
+    CLASS_NAMES,
+    SCENES_PER_SPLIT,
+    draw_twins,
+    generate_quickstart_images,
+    quickstart_scene,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -70,6 +76,25 @@ def test_scenes_of_different_splits_differ(tmp_path: Path) -> None:
     generate_quickstart_images(tmp_path, scenes={"train": 1, "val": 1}, size=192)
     train, val = (np.asarray(Image.open(tmp_path / split / "fibres/scene_000.png")) for split in ("train", "val"))
     assert not np.array_equal(train, val)
+
+
+def test_the_sign_of_a_file_lies_where_its_twin_differs(tmp_path: Path) -> None:
+    generate_quickstart_images(tmp_path, seed=7, scenes={"train": 1, "val": 2}, size=192)
+    fibres, specks = (
+        np.asarray(Image.open(tmp_path / "val" / name / "scene_001.png")).astype(int) for name in CLASS_NAMES
+    )
+    scene = quickstart_scene("val", 1, seed=7, size=192)
+    np.testing.assert_array_equal(scene.fibres, fibres)
+    np.testing.assert_array_equal(scene.specks, specks)
+    difference = np.abs(fibres - specks).max(2)
+    assert difference[scene.strength == 0].max() == 0
+    assert difference[scene.strength > 0.5].mean() > 5 > difference[scene.strength < 0.2].mean()
+    assert 0.05 < (scene.strength > 0.5).mean() < 0.3
+
+
+def test_an_unknown_split_has_no_scene() -> None:
+    with pytest.raises(ValueError, match="split='tset' is not one of train, val, test"):
+        quickstart_scene("tset", 0)
 
 
 def test_a_size_too_small_for_the_patches_is_refused(tmp_path: Path) -> None:
