@@ -2,8 +2,9 @@
 
     python -m benchmarks.faithfulness [--seeds 3 4 5 6 7] [--scenes 40] [--folder DIR] [--pictures DIR]
 
-The default of the visualize room was chosen on seeds 0 to 2; others are reported. For every seed the quickstart's images are drawn and its bundle is trained; maps are made for the predicted class of both
-twins of the first test scenes, right or wrong, and measured so:
+Candidates were sorted out on seeds 0 to 2; others are reported. For every seed the quickstart's images are drawn and its
+bundle is trained; maps are made for the predicted class of both twins of the first test scenes, right or wrong, and
+measured so:
 
 - pointing: share of maps whose strongest token has its centre on the sign (more than half of its full strength);
 - inside: share of the heat that lies on the sign;

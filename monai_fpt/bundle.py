@@ -61,7 +61,9 @@ def run_bundle(job: str, overrides: Mapping[str, Any], extra_configs: tuple[str,
             raise ValueError(f'The {job} configuration has no "{top}"; it has {known}.')
         owner = name.replace("::", "#").rpartition("#")[0]
         if owner and not isinstance(workflow.parser.get(owner), dict | list):
-            raise ValueError(f'"{name}" cannot be set: "{owner}" of the {job} configuration is one expression; set "{owner}" whole.')
+            raise ValueError(
+                f'"{name}" cannot be set: "{owner}" of the {job} configuration is one expression; set "{owner}" whole.'
+            )
         workflow.parser[name] = value
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are raised, too
     workflow.initialize()

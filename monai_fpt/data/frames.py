@@ -39,5 +39,7 @@ def chosen_frame(path: Path, count: int, wanted: int | str | None, what: str) ->
         return count // 2
     number = int(wanted or 0)
     if not -count <= number < count:
-        raise unreadable_image(path, f"frame {number} is asked for and it holds {count} {what.rstrip(',')}", "correct the number")
+        raise unreadable_image(
+            path, f"frame {number} is asked for and it holds {count} {what.rstrip(',')}", "correct the number"
+        )
     return number % count

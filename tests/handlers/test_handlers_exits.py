@@ -127,7 +127,15 @@ def ended(folder: Path, cases: list[Case], together: bool = False) -> dict[str, 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     plan = json.dumps([asdict(case) for case in cases])
     command = [sys.executable, "-c", PROGRAM, str(folder), "together" if together else "in turn", plan]
-    subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=True, timeout=400, start_new_session=True)
+    subprocess.run(
+        command,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        timeout=400,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup leaves it ignored
+    )
     codes = json.loads((folder / "codes.json").read_text())
     client = MlflowClient(f"sqlite:///{folder / 'store'}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("monai_fpt").experiment_id])
@@ -158,6 +166,7 @@ def test_processes_may_open_a_fresh_store_together(tmp_path: Path) -> None:
 
 
 def test_closing_puts_back_what_was_installed(tmp_path: Path) -> None:
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup leaves it ignored, and then it stays so
     numbers = (signal.SIGTERM, signal.SIGHUP)
     hook, handlers = sys.excepthook, [signal.getsignal(number) for number in numbers]
     watch = ExitWatch(lambda *_: None, lambda: False)
@@ -166,6 +175,7 @@ def test_closing_puts_back_what_was_installed(tmp_path: Path) -> None:
     assert all(signal.getsignal(number) is not handler for number, handler in zip(numbers, handlers, strict=True))
     watch.remove()
     assert sys.excepthook is hook and [signal.getsignal(number) for number in numbers] == handlers
+    signal.signal(signal.SIGHUP, inherited)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
