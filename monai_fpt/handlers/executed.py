@@ -62,7 +62,8 @@ def fpt_log_run(tracker: Any, folder: str | Path, config: Mapping[str, Any]) -> 
         return
     target = Path(folder) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file_content(target, json.dumps(config, indent=1, default=str).encode())
+    kept = {k: _told(k, v) if k == "tracking_uri" else v for k, v in config.items()}
+    replace_file_content(target, json.dumps(kept, indent=1, default=str).encode())
     tracker.log_dict({k: _told(k, v) for k, v in config.items()}, "config.json")
     if (Path(folder) / MODEL_FILE).exists():
         tracker.log_artifact(Path(folder) / MODEL_FILE)
@@ -75,6 +76,8 @@ def _told(name: str, value: Any) -> Any:
     """A value as others may read it: of paths only the last part."""
     if isinstance(value, Mapping):
         return {k: _told(k, v) for k, v in value.items()}
+    if name == "tracking_uri" and isinstance(value, str) and not value.startswith(("$", "@", "%")):
+        return "not recorded: an address may hold a password"
     if (
         isinstance(value, str)
         and (name in _PATHS or Path(value).is_absolute())

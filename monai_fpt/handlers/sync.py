@@ -121,7 +121,7 @@ def _sync(spool: RunSpool, run_dir: Path, tracking_uri: str | None) -> FPTSynced
     header = spool.header
     beat = {**header["owner"], "time": int(os.stat(spool.folder / "run.json").st_mtime * 1000)}
     queued = spool.kinds()
-    ended = "end" in queued and "reopen" not in queued[queued.index("end") :]
+    ended = [kind for kind in queued if kind in ("end", "reopen")][-1:] == ["end"]
     if not ended and not owner_gone(beat):
         live = f"process {beat['pid']} on {beat['host']} still writes it and will send it itself"
         return FPTSyncedRun(header["run_name"], header["run_id"], 0, len(spool), spool.refused, live)

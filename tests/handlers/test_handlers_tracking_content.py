@@ -268,3 +268,10 @@ def test_a_parent_may_be_given_by_its_id(tmp_path: Path) -> None:
     child.close()
     parent.close()
     assert all_runs(parent.tracking_uri)["child"].data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_an_address_with_a_password_is_no_parameter() -> None:
+    from monai_fpt.handlers import fpt_tracked_params
+
+    told = fpt_tracked_params({"tracking_uri": "https://ann:geheim@mlflow.site", "seed": 1})
+    assert "geheim" not in str(told) and told["seed"] == 1
