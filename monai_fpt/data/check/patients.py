@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from monai_fpt.data.check.finding import CheckedImage, FPTDataFinding, counted, having, places, telling_order
+from monai_fpt.data.dicom_patients import LARGEST_SHARE
 
 __all__ = ["find_torn_patients", "find_unknown_patients"]
-
-_LARGEST_SHARE = 0.2  # of the images: a DICOM Patient ID of more is no patient
 
 
 def find_torn_patients(images: Sequence[CheckedImage], classes: Sequence[str]) -> list[FPTDataFinding]:
@@ -100,7 +99,7 @@ def _torn(images: Sequence[CheckedImage], name_of: Callable[[CheckedImage], str]
 def _with_dicom_patient(images: Sequence[CheckedImage]) -> list[CheckedImage]:
     """Images without a group whose DICOM Patient ID can be a patient's."""
     named = [image for image in images if not image.group and image.probe.facts.patient_key]
-    allowed = max(2, _LARGEST_SHARE * len(images))
+    allowed = max(2, LARGEST_SHARE * len(images))
     return [
         image
         for found in _by(named, lambda image: image.probe.facts.patient_key).values()
