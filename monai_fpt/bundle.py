@@ -4,16 +4,17 @@ run`` does.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 import monai_fpt
 
-__all__ = ["bundle_config", "fpt_bundle_root", "run_bundle"]
+__all__ = ["bundle_config", "fpt_bundle_root", "override_config", "run_bundle"]
 
 _CONFIGS = {"extract": "extract.json", "train": "train.json", "evaluate": "evaluate.json", "predict": "inference.json"}
 
@@ -30,6 +31,30 @@ def fpt_bundle_root() -> Path:
 def bundle_config(job: str) -> Path:
     """Configuration file of a job: ``extract``, ``train``, ``evaluate`` or ``predict``."""
     return fpt_bundle_root() / "configs" / _CONFIGS[job]
+
+
+def override_config(parser: ConfigParser, overrides: Mapping[str, Any], job: str) -> None:
+    """Set ids of a configuration that has been read.
+
+    Args:
+        parser: of the bundle's configuration; changed in place.
+        overrides: ids and their values, nested ones with ``#`` or ``::``.
+        job: name of the configuration, for the sentences.
+
+    Raises:
+        ValueError: an id that the configuration does not have.
+    """
+    for name, value in overrides.items():
+        path = name.replace("::", "#")
+        top, owner = path.split("#")[0], path.rpartition("#")[0]
+        if top not in parser.config:
+            known = ", ".join(sorted(k for k, v in parser.config.items() if not isinstance(v, dict | list)))
+            raise ValueError(f'The {job} configuration has no "{top}"; it has {known}.')
+        if owner and not isinstance(parser.get(owner), dict | list):
+            raise ValueError(
+                f'"{name}" cannot be set: "{owner}" of the {job} configuration is one expression; set "{owner}" whole.'
+            )
+        parser[name] = copy.deepcopy(value)
 
 
 def run_bundle(job: str, overrides: Mapping[str, Any], extra_configs: tuple[str, ...] = ()) -> ConfigWorkflow:
@@ -54,17 +79,7 @@ def run_bundle(job: str, overrides: Mapping[str, Any], extra_configs: tuple[str,
         logging_file=str(root / "configs" / "logging.conf"),
         workflow_type="train" if job in ("train", "extract") else "infer",
     )
-    for name, value in overrides.items():
-        top = name.replace("::", "#").split("#")[0]
-        if top not in workflow.parser.config:
-            known = ", ".join(sorted(k for k, v in workflow.parser.config.items() if not isinstance(v, dict | list)))
-            raise ValueError(f'The {job} configuration has no "{top}"; it has {known}.')
-        owner = name.replace("::", "#").rpartition("#")[0]
-        if owner and not isinstance(workflow.parser.get(owner), dict | list):
-            raise ValueError(
-                f'"{name}" cannot be set: "{owner}" of the {job} configuration is one expression; set "{owner}" whole.'
-            )
-        workflow.parser[name] = value
+    override_config(workflow.parser, overrides, job)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are raised, too
     workflow.initialize()
     workflow.run()

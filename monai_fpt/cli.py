@@ -159,6 +159,10 @@ def register(
         str | None,
         typer.Option("--backbone_licence", "--backbone-licence", help="Of the backbone, where timm states none."),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the evaluation that speaks for the model; by default the run's own."),
+    ] = None,
 ) -> None:
     """Take a trained run to the MLflow model registry: adapter, preprocessing, calibration, report, reference to the backbone."""
     from monai_fpt.bundle import fpt_bundle_root
@@ -173,6 +177,7 @@ def register(
         embed_backbone=embed_backbone,
         backbone_weights=backbone_weights,
         backbone_licence=backbone_licence,
+        evaluation=evaluation,
     )
     print(registered.uri)
 
@@ -207,6 +212,79 @@ def report(
     from monai_fpt.report import fpt_write_report
 
     fpt_write_report(folder, section, aggregate=aggregate, show_keys=show_keys)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f'"{text}" are no seeds; write whole numbers with commas between, as 0,1,2.') from None
+
+
+_Seeds = Annotated[str | None, typer.Option(help="Seeds of the trainings, separated by commas.")]
+_Engine = Annotated[str, typer.Option(help="auto, stack (side by side) or bundle (one after the other).")]
+_AtOnce = Annotated[int, typer.Option("--at_once", "--at-once", help="Trained side by side at most.")]
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def cv(
+    context: typer.Context,
+    config: _Config = None,
+    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    seeds: _Seeds = None,
+    sections: Annotated[str, typer.Option(help="Which images take part.")] = "training,validation,test",
+    validation_fraction: Annotated[
+        float,
+        typer.Option(
+            "--validation_fraction", "--validation-fraction", help="Of a fold's images, for choosing the epoch."
+        ),
+    ] = 0.15,
+    engine: _Engine = "auto",
+    at_once: _AtOnce = 5,
+) -> None:
+    """Cross-validate: every image is tested once, by a network that never saw its patient; the cache is filled once."""
+    from monai_fpt.experiments import run_cross_validation
+
+    run_cross_validation(
+        _overrides(context.args),
+        configs=[_preset(name) for name in config or ()],
+        folds=folds,
+        seeds=_numbers(seeds),
+        sections=sections.split(","),
+        validation_fraction=validation_fraction,
+        engine=engine,
+        at_once=at_once,
+    )
+
+
+@app.command(context_settings=_BUNDLE, epilog=_IDS)
+def search(
+    context: typer.Context,
+    config: _Config = None,
+    trials: Annotated[int, typer.Option(help="How many there are to be in the end.")] = 20,
+    space: Annotated[str | None, typer.Option(help="JSON: ids and what they may be; see docs/experiments.md.")] = None,
+    seeds: _Seeds = None,
+    engine: _Engine = "auto",
+    at_once: _AtOnce = 5,
+    test: Annotated[bool, typer.Option(help="Test the best model once, at the end.")] = True,
+) -> None:
+    """Search hyper-parameters by validation on one cache; goes on where it stopped, tests the best model once."""
+    from monai_fpt.experiments import run_search
+
+    try:
+        chosen = None if space is None else json.loads(space)
+    except ValueError as error:
+        raise typer.BadParameter(f"--space is not JSON ({error}); see docs/experiments.md.") from None
+    run_search(
+        _overrides(context.args),
+        configs=[_preset(name) for name in config or ()],
+        trials=trials,
+        space=chosen,
+        seeds=_numbers(seeds),
+        engine=engine,
+        at_once=at_once,
+        test=test,
+    )
 
 
 @app.command()

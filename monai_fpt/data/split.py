@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from monai_fpt.data.datalist import SECTIONS
 
-__all__ = ["check_fractions", "deal_sections", "section_of_name"]
+__all__ = ["check_fractions", "deal_sections", "label_strata", "section_of_name"]
 
 _MOST_FOLDS = 20
 
@@ -128,7 +128,7 @@ def _take(
     keys: Sequence[str], labels: Mapping[str, Sequence[int]], group_of: Mapping[str, str], fraction: float, seed: int
 ) -> set[str]:
     """About this fraction of the items, whole groups, stratified."""
-    strata = _strata([tuple(sorted(labels[key])) for key in keys])
+    strata = label_strata([tuple(sorted(labels[key])) for key in keys])
     groups = [group_of[key] for key in keys]
     if len(set(groups)) == len(groups):
         least = len(set(strata))
@@ -147,7 +147,7 @@ def _take(
     return {keys[i] for fold in held_out[:wanted] for i in fold}
 
 
-def _strata(combinations: Sequence[tuple[int, ...]]) -> list[str]:
+def label_strata(combinations: Sequence[tuple[int, ...]]) -> list[str]:
     """One name per combination of labels; combinations with fewer than three items share one."""
     counts = Counter(combinations)
     common = [c for c in combinations if counts[c] >= 3]
