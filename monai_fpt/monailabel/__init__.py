@@ -1,0 +1,3 @@
+"""FPT+ in MONAI Label: predict, correct, retrain. Everything that imports ``monailabel`` stands in this package, and nothing
+imports this package; it needs an environment of its own, see docs/monailabel.md.
+"""

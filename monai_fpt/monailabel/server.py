@@ -1,0 +1,133 @@
+"""What the server needs beside the app: work in threads, errors as JSON, and a folder of its own for what it receives.
+
+MONAI Label's endpoints are coroutines that call the app directly, so one training in the server (``run_sync``) or one slow
+image would hold up every other reader. Here each request that works is taken, as a whole, to a thread with a loop of its
+own. And an exception that nobody expected is answered as JSON instead of as a bare line of text.
+
+Both are done to the server's application object by what ASGI and Starlette promise (a middleware, handlers of exceptions),
+and not by exchanging MONAI Label's functions: its roles, parameters and answers stay its own. One thing is exchanged:
+MONAI Label 0.8.5 decodes tokens without naming the algorithms, which PyJWT 2 refuses, so no one could log in at all; here
+the asymmetric ones are named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+__all__ = ["FPTWorkInThreads", "mend_server", "uploads_folder"]
+
+_WORKING = ("/infer", "/batch", "/train", "/activelearning", "/scoring", "/datastore", "/info", "/model", "/session")
+_MOST_THREADS = 16
+_SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+def uploads_folder() -> Path:
+    """The folder that files of clients come to: one of this process alone, made once.
+
+    MONAI Label writes what it receives to Python's folder of temporary files and hands its path on. With a folder that only
+    this process writes to, such a path can be told from one that a client made up.
+    """
+    if tempfile.tempdir is None or not Path(tempfile.tempdir).name.startswith("monai_fpt_label_"):
+        tempfile.tempdir = tempfile.mkdtemp(prefix="monai_fpt_label_")
+        atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+    return Path(tempfile.tempdir)
+
+
+class FPTWorkInThreads:
+    """ASGI middleware: requests that work run in threads, so that they do not wait for each other.
+
+    Args:
+        app: the application within.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fpt-request")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(_WORKING):
+            await self.app(scope, receive, send)
+            return
+        outside = asyncio.get_running_loop()
+
+        async def receive_outside() -> Message:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(receive()), outside))
+
+        async def send_outside(message: Message) -> None:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(send(message)), outside))
+
+        def work() -> None:
+            asyncio.run(_awaited(self.app(scope, receive_outside, send_outside)))
+
+        await outside.run_in_executor(self._threads, work)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def mend_server() -> bool:
+    """Mend the server of this process, once.
+
+    Returns:
+        Whether there is one; a background process has none.
+    """
+    server = getattr(sys.modules.get("monailabel.app"), "app", None)
+    if server is None or getattr(server.state, "monai_fpt", False):
+        return server is not None
+    server.state.monai_fpt = True
+    _answer_errors(server)
+    _name_signatures()
+    server.middleware_stack = None  # it was built for the start-up and is built anew at the next request
+    server.add_middleware(FPTWorkInThreads)
+    return True
+
+
+def _name_signatures() -> None:
+    import jwt
+    from monailabel.endpoints.user import auth
+
+    def decode(token: str, key: str, options: dict[str, Any] | None = None) -> Any:
+        return jwt.decode(token, key, algorithms=_SIGNATURES, options=options)
+
+    auth.jwt = SimpleNamespace(decode=decode)
+
+
+def _answer_errors(server: Any) -> None:
+    from monailabel.interfaces.exception import MONAILabelException
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        reason = " ".join(str(error).split())[:500]
+        detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return JSONResponse({"detail": detail}, status_code=500)
+
+    async def answer_broken_json(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": f"The request's JSON cannot be read ({error}); mend it."}, status_code=400)
+
+    async def answer_of_label(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": str(getattr(error, "msg", error))}, status_code=422)
+
+    server.add_exception_handler(json.JSONDecodeError, answer_broken_json)
+    server.add_exception_handler(MONAILabelException, answer_of_label)
+    server.add_exception_handler(Exception, answer)

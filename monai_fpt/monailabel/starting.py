@@ -1,0 +1,90 @@
+"""What a new app begins with: a trained model that is copied in, or classes and a backbone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_fpt.features import FPTModelCard
+from monai_fpt.networks import FPTConfig
+from monai_fpt.registry.predictor import ADAPTER_FILE, BACKBONE_FILE, CALIBRATION_FILE, CARD_FILE, MODEL_FILE
+
+__all__ = ["is_true", "settle_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
+    """Have a model in the app's folder; one that is there already stays.
+
+    Args:
+        model_dir: the app's model folder.
+        conf: the app's options.
+
+    Raises:
+        FileNotFoundError: ``model`` names a folder without a model.
+        ValueError: there is no model and nothing to begin with, or an option that cannot be.
+    """
+    model_dir.mkdir(parents=True, exist_ok=True)
+    source = conf.get("model")
+    if (model_dir / CARD_FILE).is_file():
+        if source and FPTModelCard.load(Path(source) / CARD_FILE) != FPTModelCard.load(model_dir / CARD_FILE):
+            raise ValueError(
+                f'"{model_dir}" holds another model than "{source}"; leave out --conf model to go on with it, or begin with another app '
+                "folder."
+            )
+        return
+    if source:
+        _copy_model(Path(source), model_dir)
+        return
+    if not conf.get("classes"):
+        raise ValueError(
+            f'There is no model in "{model_dir}"; start the server with --conf model FOLDER (a run\'s folder or a package), or with '
+            "--conf classes NAME,NAME and --conf backbone_weights FILE to begin without one."
+        )
+    _describe_model(model_dir, conf)
+
+
+def _copy_model(source: Path, model_dir: Path) -> None:
+    card = source / CARD_FILE
+    weights = [source / name for name in (ADAPTER_FILE, MODEL_FILE) if (source / name).is_file()]
+    if not card.is_file() or not weights:
+        raise FileNotFoundError(
+            f'There is no trained model in "{source}" (no {CARD_FILE}, or neither {MODEL_FILE} nor {ADAPTER_FILE}); give a run\'s folder '
+            "or a package."
+        )
+    extras = [source / name for name in (BACKBONE_FILE, CALIBRATION_FILE) if (source / name).is_file()]
+    bundled = [path for path in source.glob("*.safetensors") if path.name != ADAPTER_FILE] if extras else []
+    for path in [*weights[:1], *extras, *bundled, card]:  # the card last: with it the model is there
+        beside = model_dir / f".{path.name}.tmp"
+        shutil.copyfile(path, beside)
+        os.replace(beside, model_dir / path.name)
+    logger.info("The app begins with the model of %s.", source)
+
+
+def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
+    classes = tuple(name.strip() for name in conf["classes"].split(",") if name.strip())
+    if len(set(classes)) != len(classes) or not classes:
+        raise ValueError(
+            f"--conf classes {conf['classes']!r} names a class twice or none; give names with commas between."
+        )
+    task = conf.get("task", "multiclass")
+    weights = conf.get("backbone_weights") or "timm"
+    config = FPTConfig(
+        backbone=conf.get("backbone", "vit_base_patch16_224"),
+        backbone_weights=weights,
+        image_size=int(conf.get("image_size", 512)),
+        num_classes=len(classes),
+    )
+    ordered = conf.get("ordered", "false").lower() == "true"
+    FPTModelCard(config, classes=classes, task=task, ordered=ordered).save(model_dir / CARD_FILE)
+    logger.info("The app begins without a trained model; classes %s.", ", ".join(classes))
+
+
+def is_true(value: Any) -> bool:
+    """What clients and the command line mean by a truth; the text ``"false"`` is none."""
+    return value.strip().lower() in ("true", "1", "yes", "on") if isinstance(value, str) else bool(value)

@@ -1,0 +1,296 @@
+"""Retraining: from the labels that readers saved to a better model, or to one sentence why there is none.
+
+    labels ─► split by patient ─► fit on cached features ─► both models on the same validation images ─► publish, or keep
+
+Decisions:
+
+- **Only a model that is not worse is published**: present and new one answer the same validation images, and the chosen
+  score decides; where it is equal, cross-entropy does. Neither has learned from these images (``training_split``).
+- What readers can mend (labels that are too few, a class without any) is an outcome with a sentence and not an exception: a
+  server that answers 500 tells a reader nothing.
+- One training at a time in a model folder, whatever process it runs in, by a lock that the system releases after a kill.
+- The present network is copied without its backbone, which nobody trains; so a retraining costs no loading.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from monai_fpt.features import FPTModelCard
+from monai_fpt.handlers import fpt_tracking_uri
+from monai_fpt.monailabel.model import PresentModel
+from monai_fpt.monailabel.training_compare import not_worse, score_of
+from monai_fpt.monailabel.training_fit import (
+    LabelledFeatures,
+    TrainingCancelled,
+    fit_adapter,
+    predict_labelled,
+    reset_adapter,
+)
+from monai_fpt.monailabel.training_history import LabelHistory
+from monai_fpt.monailabel.training_options import FPTRetraining, FPTRetrainOptions
+from monai_fpt.monailabel.training_publish import publish_model
+from monai_fpt.monailabel.training_split import LabelSplit, class_counts, split_labels, split_problem
+from monai_fpt.monailabel.training_stats import TrainingStats
+from monai_fpt.monailabel.training_tracking import track_retraining
+from monai_fpt.networks import FPTClassifier
+
+__all__ = ["FPTRetrainer"]
+
+_FROM_PRESENT, _ANEW = "present model", "anew"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """A fitted network and what the validation images said."""
+
+    network: FPTClassifier
+    start: str
+    loss: float
+    present: float | None
+    challenger: float | None
+    better: bool
+
+
+class FPTRetrainer:
+    """Retrains the model of an app. Threads may share one object; a second training is refused while one is under way.
+
+    Args:
+        model: the present model and the features it reads.
+        track: whether to tell MLflow.
+        tracking_uri: the store; by default ``MLFLOW_TRACKING_URI``, else a SQLite file in the app's model folder.
+        experiment: name of the MLflow experiment.
+    """
+
+    def __init__(
+        self,
+        model: PresentModel,
+        track: bool = True,
+        tracking_uri: str | None = None,
+        experiment: str = "monai_fpt_label",
+    ) -> None:
+        self.model = model
+        self.track = track
+        self.tracking_uri = tracking_uri or fpt_tracking_uri(model.model_dir)
+        self.experiment = experiment
+        self.history = LabelHistory(model.model_dir)
+        self.stats = TrainingStats(model.model_dir)
+        self._stop = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the training in this process to stop; it does so before its next step, and publishes nothing."""
+        self._stop.set()
+
+    def retrain(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        options: FPTRetrainOptions | None = None,
+        refused: Mapping[str, str] | None = None,
+        on_epoch: Callable[[int, float], None] | None = None,
+    ) -> FPTRetraining:
+        """Train on these labels.
+
+        Args:
+            items: labelled images as a data list has them: ``"key"`` (id), ``"image"`` (path), ``"label"``, and where known
+                ``"group"``, ``"annotator"``, ``"saved"``.
+            options: how.
+            refused: id and reason of labels that were left out before; they are told with the outcome.
+            on_epoch: called with the number of each epoch, from 1, and its mean loss.
+
+        Returns:
+            What came of it. Labels that are too few, a training under way and a cancelled one are outcomes.
+
+        Raises:
+            OSError: the model folder cannot be written.
+            CorruptCacheError: the cached features are damaged.
+        """
+        chosen = options or FPTRetrainOptions()
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        self.model.model_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.model.model_dir / ".training.lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return self._kept(
+                name, "A training of this model is under way; wait for its end, or stop it.", refused or {}
+            )
+        try:
+            self._stop.clear()
+            self.stats.began(name, chosen.fit.max_epochs)
+            outcome = self._locked(name, list(items), chosen, dict(refused or {}), on_epoch)
+            self.stats.ended(outcome.message, outcome.published, outcome.challenger)
+            return outcome
+        except BaseException as error:
+            self.stats.ended(f"The training failed: {error or type(error).__name__}", published=False)
+            raise
+        finally:
+            lock.release()
+
+    def _locked(
+        self,
+        name: str,
+        items: list[Mapping[str, Any]],
+        options: FPTRetrainOptions,
+        refused: dict[str, str],
+        on_epoch: Callable[[int, float], None] | None,
+    ) -> FPTRetraining:
+        card = self.model.card
+        usable, extracted = self._with_features(items, refused)
+        if self._stop.is_set():
+            return self._kept(name, "The training was cancelled; the present model stays.", refused)
+        split = split_labels(usable, options.val_fraction, self.history.recorded_sections())
+        digest = self.history.began(name, usable, split.sections(), card.classes)
+        facts: dict[str, Any] = {
+            "training_images": len(split.training),
+            "validation_images": len(split.validation),
+            "labels": dict(zip(card.classes, class_counts(usable, len(card.classes)), strict=True)),
+            "metric": options.metric,
+            "extracted": extracted,
+            "refused": refused,
+        }
+        losses: list[float] = []
+
+        def epoch_done(epoch: int, loss: float) -> None:
+            losses.append(loss)
+            self.stats.epoch(epoch, loss)
+            if on_epoch is not None:
+                on_epoch(epoch, loss)
+
+        began = time.monotonic()
+        error: BaseException | None = None
+        try:
+            outcome = self._train(name, split, options, card, digest, facts, epoch_done, began)
+        except TrainingCancelled as cancelled:
+            error = KeyboardInterrupt()
+            outcome = FPTRetraining(
+                name, False, self.model.version, str(cancelled), seconds=time.monotonic() - began, **facts
+            )
+        except BaseException as failure:
+            self.history.ended(name, {"published": False, "message": f"failed: {type(failure).__name__}"})
+            self._track(name, options, facts, losses, digest, None, failure)
+            raise
+        self.history.ended(name, {k: v for k, v in outcome.to_dict().items() if k != "training"})
+        if losses:
+            self._track(name, options, facts, losses, digest, outcome, error)
+        return outcome
+
+    def _train(
+        self,
+        name: str,
+        split: LabelSplit,
+        options: FPTRetrainOptions,
+        card: FPTModelCard,
+        digest: str,
+        facts: Mapping[str, Any],
+        epoch_done: Callable[[int, float], None],
+        began: float,
+    ) -> FPTRetraining:
+        version = self.model.version
+        trained = self.model.trained
+        problem = split_problem(split, card.classes, options.min_labels, card.task, judged=trained)
+        if problem:
+            return FPTRetraining(name, False, version, problem, **facts)
+        result = self._fitted(split, options, card, trained, epoch_done)
+        published = result.better
+        if published:
+            card = dataclasses.replace(card, features=self.model.features.spec, data_digest=digest)
+            told = {k: v for k, v in facts.items() if k != "refused"}
+            version = publish_model(
+                self.model.model_dir,
+                result.network,
+                card,
+                {
+                    "training": name,
+                    "start": result.start,
+                    "present": result.present,
+                    "challenger": result.challenger,
+                    **told,
+                },
+            )
+        return FPTRetraining(
+            name,
+            published,
+            version,
+            _sentence(result, version, options.metric, len(split.validation), split.moved),
+            start=result.start,
+            present=result.present,
+            challenger=result.challenger,
+            loss=result.loss,
+            seconds=time.monotonic() - began,
+            **facts,
+        )
+
+    def _fitted(
+        self,
+        split: LabelSplit,
+        options: FPTRetrainOptions,
+        card: FPTModelCard,
+        trained: bool,
+        epoch_done: Callable[[int, float], None],
+    ) -> _Trained:
+        present = self.model.predictor.network
+        network = copy.deepcopy(present, {id(present.backbone): present.backbone}).cpu()
+        store = self.model.features.store
+        training = LabelledFeatures.read(split.training, store)
+        validation = LabelledFeatures.read(split.validation, store)
+        before = predict_labelled(network, validation) if trained else None
+        start = _FROM_PRESENT if trained and options.pretrained else _ANEW
+        if start == _ANEW:
+            reset_adapter(network, options.fit.seed)
+        losses: list[float] = []
+
+        def each(epoch: int, loss: float) -> None:
+            losses.append(loss)
+            epoch_done(epoch, loss)
+
+        self.stats.total(options.fit.epochs(len(training)))
+        fit_adapter(network, training, options.fit, each, self._stop.is_set)
+        after = predict_labelled(network, validation)
+        if not math.isfinite(losses[-1]) or not bool(torch.isfinite(after).all()):
+            raise ValueError(
+                f"The training diverged (loss {losses[-1]:.3g}) and nothing is published; choose a smaller learning_rate."
+            )
+        if before is None:
+            score = score_of(after, validation.labels, options.metric) if len(validation) else math.nan
+            return _Trained(network, start, losses[-1], None, None if math.isnan(score) else score, True)
+        better, old, new = not_worse(before, after, validation.labels, options.metric)
+        return _Trained(network, start, losses[-1], old, new, better)
+
+    def _with_features(
+        self, items: Sequence[Mapping[str, Any]], refused: dict[str, str]
+    ) -> tuple[list[Mapping[str, Any]], int]:
+        """Items whose features are cached by now; what cannot be read goes to ``refused``."""
+        store = self.model.features.store
+        missing = [(str(item["key"]), item["image"]) for item in items if store.find(item) is None]
+        failed = self.model.features.ensure_all(missing, self._stop) if missing else {}
+        refused.update(failed)
+        return [item for item in items if str(item["key"]) not in failed], len(missing) - len(failed)
+
+    def _kept(self, name: str, message: str, refused: Mapping[str, str]) -> FPTRetraining:
+        return FPTRetraining(name, False, self.model.version, message, refused=refused)
+
+    def _track(self, *told: Any) -> None:
+        if self.track:
+            track_retraining(self.model.model_dir, *told, tracking_uri=self.tracking_uri, experiment=self.experiment)
+
+
+def _sentence(result: _Trained, version: int, metric: str, images: int, moved: Sequence[str]) -> str:
+    joined = f" ({len(moved)} images were moved to training, as patients were joined)" if moved else ""
+    if result.present is None:
+        judged = f"its {metric} on {images} images that it did not learn from is {result.challenger:.3f}"
+        untold = "there are too few labels to judge it"
+        return f"Version {version} is the first model; {untold if result.challenger is None else judged}{joined}."
+    both = f"{metric} {result.challenger:.3f} against {result.present:.3f} on the same {images} images{joined}"
+    if result.better:
+        return f"Version {version} is published: {both}."
+    return f"The new model is not better and the present one stays: {both}."

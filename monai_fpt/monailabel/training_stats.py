@@ -1,0 +1,91 @@
+"""How far a training is: ``train_stats.json`` in the app's model folder, which another process may read meanwhile.
+
+The names are those that clients of MONAI Label know (3D Slicer draws its bars from them): ``epoch``, ``total_epochs``,
+``start_ts``, ``total_time``, ``best_metric``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["STATS_FILE", "TrainingStats"]
+
+STATS_FILE = "train_stats.json"
+
+
+class TrainingStats:
+    """The file in a folder.
+
+    Args:
+        folder: the app's model folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / STATS_FILE
+        self._now: dict[str, Any] = {}
+
+    def began(self, training: str, total_epochs: int) -> None:
+        """A training begins."""
+        best = self.read().get("best_metric", 0)
+        self._now = {
+            "training": training,
+            "status": "running",
+            "pid": os.getpid(),
+            "start_ts": int(time.time()),
+            "epoch": 0,
+            "total_epochs": total_epochs,
+            "total_time": 0,
+            "best_metric": best,
+        }
+        self._write()
+
+    def total(self, epochs: int) -> None:
+        """So many epochs will be made."""
+        self._now["total_epochs"] = epochs
+        self._write()
+
+    def epoch(self, number: int, loss: float) -> None:
+        """An epoch is over."""
+        self._now |= {"epoch": number, "loss": loss, "total_time": self._seconds()}
+        self._write()
+
+    def ended(self, message: str, published: bool, metric: float | None = None) -> None:
+        """The training is over; the metric counts where its model was published."""
+        self._now |= {"status": "ended", "message": message, "published": published, "total_time": self._seconds()}
+        if published and metric is not None:
+            self._now["best_metric"] = metric
+        self._write()
+
+    def read(self) -> dict[str, Any]:
+        """What was written last; empty before the first training. A training whose process is gone is ``"killed"``."""
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        if not isinstance(content, dict):
+            return {}
+        if content.get("status") == "running" and not _alive(content.get("pid")):
+            content |= {"status": "killed", "message": "The training was stopped; the present model stays."}
+        content.pop("pid", None)
+        return content
+
+    def _seconds(self) -> int:
+        return int(time.time()) - int(self._now.get("start_ts", time.time()))
+
+    def _write(self) -> None:
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(self._now), encoding="utf-8")
+        os.replace(beside, self.path)
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, TypeError, ValueError):
+        return isinstance(pid, int) and os.name == "nt"
+    return True

@@ -1,0 +1,70 @@
+"""The trainer as MONAI Label asks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from label_toys import draw_studies, label_file
+
+pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+
+import shutil
+
+from monai_fpt.monailabel.datastore import FPTDatastore
+from monai_fpt.monailabel.model import PresentModel
+from monai_fpt.monailabel.training import FPTRetrainer
+from monai_fpt.monailabel.training_task import FPTTrainTask
+
+SENT = {"model": "fpt", "max_epochs": 6, "min_steps": 0, "batch_size": 8, "min_labels": 3, "gpus": "all"}
+
+
+@pytest.fixture
+def app(toy_model: Path, tmp_path: Path) -> tuple[FPTTrainTask, FPTDatastore]:
+    studies = draw_studies(tmp_path / "studies", 30)
+    shutil.copytree(toy_model, tmp_path / "model")
+    model = PresentModel(tmp_path / "model", tmp_path / "cache")
+    return FPTTrainTask(model, retrainer=FPTRetrainer(model, track=False)), FPTDatastore(studies)
+
+
+def label_all(store: FPTDatastore, folder: Path) -> None:
+    for image_id in store.list_images():
+        number = int(Path(image_id).stem.removeprefix("img"))
+        name = ("benign", "malignant")[number % 2]
+        store.save_label(
+            image_id, str(label_file(folder, {"label": name})), "final", {"annotator": f"reader {number % 3}"}
+        )
+
+
+def test_saved_labels_are_trained_on_and_the_outcome_is_json(
+    app: tuple[FPTTrainTask, FPTDatastore], tmp_path: Path
+) -> None:
+    task, store = app
+    label_all(store, tmp_path / "sent")
+
+    outcome: dict[str, Any] = task(SENT, store)
+
+    assert outcome["published"], outcome["message"]
+    assert outcome["labels"] == {"benign": 15, "malignant": 15}
+    assert task.stats()["total_epochs"] == 6 and outcome["stats"]["status"] == "ended"
+    (training, table), *_ = task.retrainer.history.tables()
+    assert (training, len(table)) == (outcome["training"], 30)
+    assert {row["annotator"] for row in table} == {"reader 0", "reader 1", "reader 2"}
+    assert all(row["saved"] for row in table)
+
+
+def test_no_labels_are_a_sentence(app: tuple[FPTTrainTask, FPTDatastore]) -> None:
+    task, store = app
+
+    assert task(SENT, store)["message"].startswith("No image has a label yet")
+
+
+def test_what_clients_may_set_is_what_they_may_send_back(app: tuple[FPTTrainTask, FPTDatastore]) -> None:
+    task, store = app
+    config = task.info()["config"]
+
+    assert config["max_epochs"] == 10 and config["metric"][0] == "auc" and config["pretrained"] is True
+    assert task.defaults.with_request(config) == task.defaults
+    with pytest.raises(ValueError, match="max_epochs='ten'"):
+        task({**SENT, "max_epochs": "ten"}, store)

@@ -1,0 +1,301 @@
+"""The parts of a retraining: augmentation, split, history, publication, comparison, options."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from monai_fpt.features import FPTModelCard
+from monai_fpt.monailabel.training_augment import augment_batch
+from monai_fpt.monailabel.training_compare import not_worse
+from monai_fpt.monailabel.training_fit import FPTFitOptions, reset_adapter
+from monai_fpt.monailabel.training_history import LabelHistory
+from monai_fpt.monailabel.training_options import FPTRetrainOptions
+from monai_fpt.monailabel.training_publish import present_model_dir, present_version, publish_model
+from monai_fpt.monailabel.training_split import hashed_section, split_labels, split_problem
+from monai_fpt.monailabel.training_stats import TrainingStats
+from monai_fpt.networks import FPTClassifier
+from monai_fpt.registry import FPTPredictor
+from monai_fpt.transforms import RandFPTSideAugment
+
+
+def labelled(count: int, patients: int | None = None) -> list[dict[str, Any]]:
+    """Two classes in turn; with ``patients`` so many of them."""
+    items: list[dict[str, Any]] = [{"key": f"{n}.png", "label": n % 2} for n in range(count)]
+    return items if patients is None else [{**item, "group": f"p{n % patients}"} for n, item in enumerate(items)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"vertical_flip_prob": 0.5, "rotate_prob": 0.75}, {"scale": (0.05, 0.3)}, {"ratio": (0.2, 5.0)}],
+    ids=["paper", "all ways up", "small crops", "long crops"],
+)
+def test_a_batch_is_augmented_as_the_bundle_s_transform_does_each_image(options: dict[str, Any]) -> None:
+    thumbnails = torch.randint(0, 256, (24, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    augment = RandFPTSideAugment(32, **options)
+    augment.set_random_state(0)
+    draws = [augment.randomize(image.shape) for image in thumbnails]
+
+    batch = augment_batch(thumbnails.float() / 255, draws, 32)
+
+    one_by_one = torch.stack([augment(image, draw) for image, draw in zip(thumbnails, draws, strict=True)])
+    torch.testing.assert_close(batch, one_by_one, atol=1e-6, rtol=0)
+
+
+def test_no_patient_moves_or_is_torn_as_labels_come_in() -> None:
+    everything = labelled(300, patients=70)
+    recorded: dict[str, str] = {}
+
+    for count in (20, 90, 300):
+        split = split_labels(everything[:count], 0.2, recorded)
+        sections = split.sections()
+        sides = {item["group"]: set() for item in everything[:count]}
+        for item in everything[:count]:
+            sides[item["group"]].add(sections[item["key"]])
+
+        assert all(len(side) == 1 for side in sides.values())
+        assert recorded.items() <= sections.items()
+        recorded = sections
+    assert 0.1 < sum(s == "validation" for s in recorded.values()) / 300 < 0.3
+
+
+def test_the_share_of_patients_who_judge_is_as_asked() -> None:
+    shares = [sum(hashed_section(f"patient {n}", f) == "validation" for n in range(4000)) / 4000 for f in (0.1, 0.3)]
+
+    assert shares == pytest.approx([0.1, 0.3], abs=0.03)
+
+
+def test_images_of_patients_who_turn_out_to_be_one_go_to_training_and_are_told() -> None:
+    recorded = {"a.png": "training", "b.png": "validation", "c.png": "validation"}
+    items = [{"key": key, "label": 0, "group": "one"} for key in ("a.png", "b.png")] + [{"key": "c.png", "label": 1}]
+
+    split = split_labels(items, 0.2, recorded)
+
+    assert split.sections() == {"a.png": "training", "b.png": "training", "c.png": "validation"}
+    assert split.moved == ("b.png",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([], "No image has a label yet"),
+        ([0] * 30, "needs 5 labels of each class, and 'malignant' has 0; label more of it"),
+        ([0, 1] * 3, "'benign' has 3 and 'malignant' has 3; label more of them"),
+        ([0] * 30 + [1] * 5, None),
+    ],
+    ids=["none", "one class", "few", "enough"],
+)
+def test_labels_that_are_too_few_are_one_sentence(labels: list[int], told: str | None) -> None:
+    split = split_labels([{"key": f"{n}", "label": label} for n, label in enumerate(labels)])
+
+    problem = split_problem(split, ("benign", "malignant"), 5, judged=False)
+
+    assert problem is None if told is None else problem is not None and told in problem
+
+
+def test_a_class_that_no_validation_image_has_is_told_unless_there_is_nothing_to_compare_with() -> None:
+    keys = [f"{n}" for n in range(200)]
+    judges = [key for key in keys if hashed_section(f"image:{key}", 0.2) == "validation"]
+    items = [{"key": key, "label": 0 if key in judges else n % 2} for n, key in enumerate(keys)]
+    split = split_labels(items)
+
+    assert "be judged by is 'malignant'" in str(split_problem(split, ("benign", "malignant"), 5))
+    assert split_problem(split, ("benign", "malignant"), 5, judged=False) is None
+
+
+def test_the_history_keeps_every_table_and_survives_a_torn_line(tmp_path: Path) -> None:
+    history = LabelHistory(tmp_path)
+    items = [
+        {"key": "a", "label": 0, "annotator": "me", "saved": 17, "image": "/secret/a.png"},
+        {"key": "b", "label": 1},
+    ]
+    history.began("first", items, {"a": "training", "b": "validation"}, ("x", "y"))
+    history.ended("first", {"published": True, "version": 1})
+    with history.path.open("ab") as file:
+        file.write(b'{"event": "beg')
+    history.began("second", items, {"a": "training", "b": "validation"}, ("x", "y"))
+    changed = [{**items[0], "label": 1}, items[1]]
+    history.began("third", changed, {"a": "training", "b": "training"}, ("x", "y"))
+
+    tables = dict(history.tables())
+
+    assert list(tables) == ["first", "second", "third"]
+    assert tables["first"] == tables["second"]
+    assert tables["first"][0] == {"key": "a", "label": 0, "annotator": "me", "saved": 17, "section": "training"}
+    assert tables["third"][0]["label"] == 1
+    assert history.recorded_sections() == {"a": "training", "b": "training"}
+    assert [line["event"] for line in history.lines()] == ["began", "ended", "began", "began"]
+    assert "secret" not in history.path.read_text()
+    assert all(line["time"] for line in history.lines())
+    assert history.path.stat().st_mode & 0o077 == 0
+
+
+def app_with_model(toy_model: Path, folder: Path) -> tuple[Path, FPTClassifier, FPTModelCard]:
+    shutil.copytree(toy_model, folder)
+    predictor = FPTPredictor.from_folder(folder)
+    return folder, predictor.network, predictor.card
+
+
+def test_a_published_version_loads_with_its_own_card_and_the_first_model_stays(toy_model: Path, tmp_path: Path) -> None:
+    folder, network, card = app_with_model(toy_model, tmp_path / "model")
+    original = (folder / "model.pt").read_bytes()
+    assert (present_version(folder), present_model_dir(folder)) == (0, folder)
+
+    reset_adapter(network, seed=5)
+    assert publish_model(folder, network, card, {"auc": 0.9}) == 1
+
+    loaded = FPTPredictor.from_folder(present_model_dir(folder))
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(loaded.logits(images), network(images).detach())
+    assert (folder / "model.pt").read_bytes() == original
+    assert json.loads((folder / "versions/1/training.json").read_text()) == {"auc": 0.9}
+
+
+def test_a_kill_while_publishing_leaves_the_present_model(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, network, card = app_with_model(toy_model, tmp_path / "model")
+    publish_model(folder, network, card)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(OSError, match="No space"):
+        publish_model(folder, network, card)
+
+    assert present_version(folder) == 1
+    assert [p.name for p in (folder / "versions").iterdir()] == ["1"]
+
+
+def test_old_versions_go_but_never_the_present_one(toy_model: Path, tmp_path: Path) -> None:
+    folder, network, card = app_with_model(toy_model, tmp_path / "model")
+    for _ in range(12):
+        publish_model(folder, network, card)
+
+    assert sorted(int(p.name) for p in (folder / "versions").iterdir()) == list(range(3, 13))
+    assert present_version(folder) == 12
+
+
+def read_pointer_until_told(folder: Path, stop: Any, bad: Any) -> None:
+    while not stop.is_set():
+        try:
+            FPTModelCard.load(present_model_dir(folder) / "model.json")
+        except Exception:
+            bad.set()
+
+
+def test_a_reader_in_another_process_always_finds_a_whole_model(toy_model: Path, tmp_path: Path) -> None:
+    folder, network, card = app_with_model(toy_model, tmp_path / "model")
+    context = multiprocessing.get_context("fork")
+    stop, bad = context.Event(), context.Event()
+    reader = context.Process(target=read_pointer_until_told, args=(folder, stop, bad))
+    reader.start()
+
+    for _ in range(8):
+        publish_model(folder, network, card)
+    stop.set()
+    reader.join(30)
+
+    assert not bad.is_set()
+
+
+def test_a_pointer_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "current").write_text("../../etc\n")
+
+    with pytest.raises(ValueError, match=r"names the version '\.\./\.\./etc'"):
+        present_version(tmp_path)
+
+
+LABELS = torch.tensor([0, 0, 1, 1])
+GOOD = torch.tensor([[3.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("present", "challenger", "better"),
+    [
+        (-GOOD, GOOD, True),
+        (GOOD, -GOOD, False),
+        (GOOD, GOOD * 0.5, False),
+        (GOOD * 0.5, GOOD, True),
+        (GOOD, GOOD, True),
+    ],
+    ids=["better", "worse", "equal rank, less sure", "equal rank, surer", "the same"],
+)
+def test_only_a_model_that_is_not_worse_wins(present: torch.Tensor, challenger: torch.Tensor, better: bool) -> None:
+    assert not_worse(present, challenger, LABELS, "auc")[0] is better
+
+
+def test_a_score_that_is_not_defined_does_not_publish() -> None:
+    assert not_worse(-GOOD, GOOD, torch.zeros(4, dtype=torch.long), "auc")[0] is False
+
+
+def test_options_come_as_clients_send_them() -> None:
+    sent = {"max_epochs": "3", "metric": ["accuracy", "auc"], "pretrained": "false", "learning_rate": 1, "model": "fpt"}
+
+    options = FPTRetrainOptions().with_request(sent)
+
+    assert (options.fit.max_epochs, options.metric, options.pretrained) == (3, "accuracy", False)
+    assert options.fit.learning_rate == 1.0
+    assert FPTRetrainOptions().with_request({}) == FPTRetrainOptions()
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"max_epochs": 0}, "max_epochs=0"),
+        ({"max_epochs": "many"}, "max_epochs='many'"),
+        ({"max_epochs": 2.5}, "max_epochs=2.5"),
+        ({"learning_rate": -1}, "learning_rate=-1"),
+        ({"metric": "beauty"}, "metric='beauty'"),
+        ({"val_fraction": 1}, "val_fraction=1"),
+        ({"pretrained": "perhaps"}, "pretrained='perhaps'"),
+        ({"class_weights": "some"}, "class_weights='some'"),
+        ({"flip_prob": 2}, "flip_prob=2"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_an_option_that_cannot_be_is_told_by_name(sent: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        FPTRetrainOptions().with_request(sent)
+
+
+def test_a_new_adapter_is_another_and_repeats_by_its_seed(toy_model: Path) -> None:
+    network = FPTPredictor.from_folder(toy_model).network
+    states = []
+    for seed in (1, 2, 1):
+        reset_adapter(network, seed)
+        states.append({name: value.clone() for name, value in network.state_dict().items()})
+
+    assert torch.equal(states[0]["side.head.weight"], states[2]["side.head.weight"])
+    assert not torch.equal(states[0]["side.head.weight"], states[1]["side.head.weight"])
+    fresh = FPTClassifier(network.config)
+    assert {k: v.shape for k, v in fresh.state_dict().items()} == {k: v.shape for k, v in states[0].items()}
+    assert float(states[0]["fusion.prompts"].std()) == pytest.approx(float(fresh.fusion.prompts.std()), rel=0.2)
+
+
+def test_few_images_are_passed_over_more_often() -> None:
+    options = FPTFitOptions(max_epochs=4, min_steps=30, batch_size=8)
+
+    assert [options.epochs(n) for n in (8, 16, 200)] == [30, 15, 4]
+
+
+def test_a_training_whose_process_is_gone_is_told_as_killed(tmp_path: Path) -> None:
+    stats = TrainingStats(tmp_path)
+    assert stats.read() == {}
+    process = multiprocessing.get_context("fork").Process(target=lambda: TrainingStats(tmp_path).began("t", 5))
+    process.start()
+    process.join()
+
+    assert stats.read()["status"] == "killed"
+    stats.began("u", 7)
+    stats.epoch(2, 0.5)
+    assert (stats.read()["status"], stats.read()["epoch"], stats.read()["total_epochs"]) == ("running", 2, 7)
+    stats.ended("done", published=True, metric=0.75)
+    assert (stats.read()["status"], stats.read()["best_metric"]) == ("ended", 0.75)
