@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from monai_fpt.handlers._addresses import hidden_text
+
 __all__ = ["clean_keys", "error_line", "flat_params", "param_text"]
 
 KEY_LIMIT = 250
@@ -54,8 +56,8 @@ def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def param_text(value: Any) -> str:
-    """A parameter as text of at most 6000 characters; a longer one is cut and says so."""
-    text = json.dumps(value, default=str) if isinstance(value, (list, tuple, dict)) else str(value)
+    """A parameter as text of at most 6000 characters, without passwords; a longer one is cut and says so."""
+    text = hidden_text(json.dumps(value, default=str) if isinstance(value, (list, tuple, dict)) else str(value))
     if len(text) <= TEXT_LIMIT:
         return text
     note = f" [cut, {len(text)} characters]"
@@ -65,7 +67,7 @@ def param_text(value: Any) -> str:
 def error_line(error: BaseException) -> str:
     """An exception as ``Type: one line``, paths replaced by ``<path>``: file names are not for a tracking server."""
     lines = (line for line in str(error).splitlines() if not line.startswith(NO_CAUSE))
-    message = next(lines, "")
+    message = hidden_text(next(lines, ""))
     message = re.sub(r"(['\"])[^'\"]*[\\/][^'\"]*\1", "<path>", message)
     message = re.sub(r"\S*[\\/]\S*", "<path>", message)
     return f"{type(error).__name__}: {message}"[:ERROR_LIMIT].rstrip(": ")

@@ -7,7 +7,7 @@ model finds where it came from. Decisions:
 - A folder that was copied holds a copy of this file, and both copies would write into one run. The file therefore says
   where it was written; it counts in the same place, or where the folder was moved within its disk.
 - A run in it that trained a model is not replaced by another run that does not go on with it.
-- Passwords within an address are not written down, and a store inside the folder is named relative to it.
+- Passwords within an address are not written down (``_addresses``), and a store inside the folder is named relative to it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_fpt.handlers._addresses import hidden_address
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._heartbeat import owner_gone, read_heartbeat
 from monai_fpt.handlers._store import SQLITE, sqlite_file
 
 __all__ = [
-    "HIDDEN",
     "RUN_FILE",
     "FPTTrackedRun",
     "expanded_uri",
@@ -39,7 +38,6 @@ __all__ = [
 
 RUN_FILE = "mlflow_run.json"
 HERE = "{run_dir}"
-HIDDEN = "***"
 NAMES = ("key", "run_id", "tracking_uri", "experiment", "run_name", "started")
 TRAINED = ("last.pt", "model.pt")
 
@@ -159,8 +157,8 @@ def stored_uri(uri: str, run_dir: Path) -> str:
     """An address as it may be written down: absolute, within ``run_dir`` relative to it, without password."""
     database = sqlite_file(uri)
     if database is None:
-        return re.sub(r"(://[^/:@]*):[^/]*@", rf"\1:{HIDDEN}@", uri)
-    question = "?" + uri.partition("?")[2] if "?" in uri else ""
+        return hidden_address(uri)
+    question = "?" + hidden_address(uri).partition("?")[2] if "?" in uri else ""
     inside = database.is_relative_to(run_dir.resolve())
     path = f"{HERE}/{database.relative_to(run_dir.resolve()).as_posix()}" if inside else database.as_posix()
     return f"{SQLITE}{path}{question}"

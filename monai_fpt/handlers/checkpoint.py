@@ -37,7 +37,7 @@ from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._plain import plain_state
 from monai_fpt.handlers._ranks import process_rank
 
-__all__ = ["FPTCheckpointHandler", "fpt_strictly_better"]
+__all__ = ["FPTCheckpointHandler", "fpt_strictly_better", "unwrapped_network"]
 
 FORMAT = 1
 MODEL_FILE = "model.pt"
@@ -140,7 +140,7 @@ class FPTCheckpointHandler:
 
     def _save_model(self) -> None:
         if process_rank() == 0:
-            self._write(self.model_path, plain_state(dict(_unwrapped(self.network).state_dict()), "network"))
+            self._write(self.model_path, plain_state(dict(unwrapped_network(self.network).state_dict()), "network"))
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()  # in memory first: torch reports a full disk as an internal error of its archive writer
@@ -160,7 +160,7 @@ class FPTCheckpointHandler:
             "best_epoch": self.best_epoch,
             "trainer": _best_of(engine),
             "evaluator": None if self.evaluator is None else _best_of(self.evaluator),
-            "network": dict(_unwrapped(self.network).state_dict()),
+            "network": dict(unwrapped_network(self.network).state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -189,7 +189,7 @@ class FPTCheckpointHandler:
                     f"{self.last_path} was written {'without' if own else 'with'} {name} but this training runs "
                     f"{'with' if own else 'without'} it: give the same objects, or resume=False to start anew."
                 )
-        _unwrapped(self.network).load_state_dict(state["network"])
+        unwrapped_network(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.lr_scheduler is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
@@ -230,7 +230,7 @@ class FPTCheckpointHandler:
         return dict(state)
 
 
-def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
+def unwrapped_network(network: torch.nn.Module) -> torch.nn.Module:
     """The network inside wrappers for distribution and compilation, whose state dicts prefix every key."""
     while True:
         inner = getattr(network, "_orig_mod", None)

@@ -17,12 +17,11 @@ from monai.bundle import ConfigParser
 
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
+from monai_fpt.handlers._told import kept, told
 from monai_fpt.handlers.checkpoint import MODEL_FILE
 from monai_fpt.handlers.run_dir import CARD_FILE
 
 __all__ = ["fpt_executed_config", "fpt_log_run", "fpt_tracked_params"]
-
-_PATHS = {"dataset_dir", "data_list", "run_dir", "cache_dir", "output_dir", "bundle_root", "backbone_weights"}
 
 
 def fpt_executed_config() -> dict[str, Any]:
@@ -41,17 +40,26 @@ def fpt_executed_config() -> dict[str, Any]:
 def fpt_tracked_params(config: Mapping[str, Any]) -> dict[str, Any]:
     """The plain top-level values of a configuration, for the parameters of a run; of paths only the last part is told.
 
+    Expressions, lists of them and names that begin with ``_`` are left out: the artifact ``config.json`` has them.
+
     Args:
         config: raw, as :func:`fpt_executed_config` gives it, or the fields of a configuration object.
     """
     plain = {k: v for k, v in config.items() if v is None or isinstance(v, bool | int | float | str | list)}
-    return {k: _told(k, v) for k, v in plain.items() if not (isinstance(v, str) and v.startswith(("$", "@", "%")))}
+    return {k: told(v, k) for k, v in plain.items() if not k.startswith("_") and not _is_expression(v)}
+
+
+def _is_expression(value: Any) -> bool:
+    """Also a list of them, as ``imports`` and ``initialize`` are: what the bundle does is no parameter of a run."""
+    if isinstance(value, list):
+        return any(_is_expression(one) for one in value)
+    return isinstance(value, str) and value.startswith(("$", "@", "%"))
 
 
 def fpt_log_run(tracker: Any, folder: str | Path, config: Mapping[str, Any]) -> None:
     """Leave the executed configuration in the run's folder, and it and the model in the tracking store.
 
-    The store gets both without the folders of the user's machine: of every path only the last part.
+    The store gets both without the folders of the user's machine, see ``_told``; neither gets a password.
 
     Args:
         tracker: an ``FPTTracker``.
@@ -62,26 +70,10 @@ def fpt_log_run(tracker: Any, folder: str | Path, config: Mapping[str, Any]) -> 
         return
     target = Path(folder) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    kept = {k: _told(k, v) if k == "tracking_uri" else v for k, v in config.items()}
-    replace_file_content(target, json.dumps(kept, indent=1, default=str).encode())
-    tracker.log_dict({k: _told(k, v) for k, v in config.items()}, "config.json")
+    replace_file_content(target, json.dumps(kept(config), indent=1, default=str).encode())
+    tracker.log_dict(told(config), "config.json")
     if (Path(folder) / MODEL_FILE).exists():
         tracker.log_artifact(Path(folder) / MODEL_FILE)
     if (Path(folder) / CARD_FILE).exists():
         card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
-        tracker.log_dict({k: _told(k, v) for k, v in card.items()}, CARD_FILE)
-
-
-def _told(name: str, value: Any) -> Any:
-    """A value as others may read it: of paths only the last part."""
-    if isinstance(value, Mapping):
-        return {k: _told(k, v) for k, v in value.items()}
-    if name == "tracking_uri" and isinstance(value, str) and not value.startswith(("$", "@", "%")):
-        return "not recorded: an address may hold a password"
-    if (
-        isinstance(value, str)
-        and (name in _PATHS or Path(value).is_absolute())
-        and not value.startswith(("$", "@", "%"))
-    ):
-        return Path(value).name or value
-    return value
+        tracker.log_dict(told(card), CARD_FILE)

@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from monai_fpt.features import FeatureDataset
+from monai_fpt.features.store import file_sha256
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
 from monai_fpt.handlers._rows import PredictionRow, RowCollector
+from monai_fpt.handlers.checkpoint import unwrapped_network
 from monai_fpt.metrics.inputs import checked_task
 from monai_fpt.metrics.predictions import FPTPredictions
+from monai_fpt.metrics.weights import fpt_weights_sha256
 
 __all__ = ["FPTPredictionSaver"]
 
@@ -41,7 +46,8 @@ class FPTPredictionSaver(RowCollector):
         classes: names of the K classes in the order of the probabilities.
         task: ``"multiclass"`` or ``"multilabel"``.
         items: of the data list; with them, and where every sample has a label, logits, labels, patients and facts are also
-            kept as :class:`~monai_fpt.metrics.FPTPredictions` beside the table, with the suffix ``.json``, for reports.
+            kept as :class:`~monai_fpt.metrics.FPTPredictions` beside the table, with the suffix ``.json``, for reports; with them
+            the digest of the evaluator's network, and of every image's file as the cache knows it.
         ordered: whether the order of the classes means something.
 
     Raises:
@@ -79,9 +85,10 @@ class FPTPredictionSaver(RowCollector):
         if process_rank() == 0:
             replace_file_content(self.path, self.table(rows).encode())
             if self.items is not None and rows and all(row.label is not None and row.logits for row in rows):
-                self._predictions(rows).save(self.path.with_suffix(".json"))
+                self._predictions(rows, engine).save(self.path.with_suffix(".json"))
 
-    def _predictions(self, rows: list[PredictionRow]) -> FPTPredictions:
+    def _predictions(self, rows: list[PredictionRow], engine: Any) -> FPTPredictions:
+        network = getattr(engine, "network", None)
         listed = {str(item["key"]): item for item in self.items or ()}
         own = [listed.get(str(row.key), {}) for row in rows]
         names = sorted({name for item in own for name in item} - NO_FACTS)
@@ -94,6 +101,8 @@ class FPTPredictionSaver(RowCollector):
             task=self.task,
             ordered=self.ordered,
             facts={name: tuple(str(item.get(name, "")) for item in own) for name in names},
+            weights_sha256=fpt_weights_sha256(unwrapped_network(network)) if isinstance(network, nn.Module) else "",
+            contents=_contents(own, getattr(getattr(engine, "data_loader", None), "dataset", None)),
         )
 
     def table(self, rows: list[PredictionRow], first: str = "image") -> str:
@@ -139,3 +148,19 @@ class FPTPredictionSaver(RowCollector):
             return self.classes[label]
         marks = (label,) if isinstance(label, int) else label
         return SEPARATOR.join(name for name, mark in zip(self.classes, marks, strict=True) if mark)
+
+
+def _contents(items: Sequence[Mapping[str, Any]], dataset: Any) -> tuple[str, ...]:
+    """Digest of each item's file, and its frame: from the cache, which has read every file, else from the file; none where one lacks."""
+    known: dict[str, str] = {}
+    if isinstance(dataset, FeatureDataset):
+        known = {str(item["key"]): entry.sha256 for item, entry in zip(dataset.data, dataset.entries(), strict=True)}
+    found = []
+    for item in items:
+        digest = known.get(str(item.get("key")))
+        if digest is None:
+            if not isinstance(item.get("image"), str | Path) or not Path(item["image"]).is_file():
+                return ()
+            digest = file_sha256(item["image"])
+        found.append(digest if item.get("frame") is None else f"{digest}#{item['frame']}")
+    return tuple(found)

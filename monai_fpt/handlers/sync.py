@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_fpt.handlers._addresses import HIDDEN
 from monai_fpt.handlers._claim import claim_lock
 from monai_fpt.handlers._heartbeat import owner_gone
 from monai_fpt.handlers._records import error_line
-from monai_fpt.handlers._run_file import HIDDEN, expanded_uri, note_run, read_run_file, stored_uri
+from monai_fpt.handlers._run_file import expanded_uri, note_run, read_run_file, stored_uri
 from monai_fpt.handlers._sender import RunSender
 from monai_fpt.handlers._spool import RunSpool, spool_folders
 from monai_fpt.handlers._stale import stale_text

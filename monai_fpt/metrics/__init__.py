@@ -17,6 +17,7 @@ from monai_fpt.metrics.functional import (
 )
 from monai_fpt.metrics.metric import FPTClassificationMetric
 from monai_fpt.metrics.predictions import FPTPredictions
+from monai_fpt.metrics.weights import fpt_weights_sha256
 
 __all__ = [
     "FPT_SCORES",
@@ -28,5 +29,6 @@ __all__ = [
     "fpt_auc",
     "fpt_class_auc",
     "fpt_class_average_precision",
+    "fpt_weights_sha256",
     "official_auc",
 ]

@@ -9,7 +9,9 @@ Decisions:
   say less than nothing) it stays 1, and ``remarks`` says so. An absurd temperature is never used silently.
 * **Thresholds** answer the questions of :mod:`.operating` on *calibrated* probabilities, of images or, with ``aggregate``, of
   patients. They are chosen on the same validation images, hence only numbers of other images at these thresholds count.
-* ``digest`` names the images and logits it was fitted on, so that a report on the very same ones can say what it is worth.
+* ``keys_digest`` and ``contents_digest`` name the images it was fitted on, so that a report on the very same ones can say what it is
+  worth, whatever the logits are there.
+* ``weights_sha256`` names the weights whose logits it was fitted on. It means nothing for others, and is refused with them.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from monai_fpt.metrics.units import FPTScoredUnits, scored_units
 __all__ = ["FPTCalibration", "fit_calibration", "predictions_digest"]
 
 _FORMAT = "monai_fpt calibration"
-_VERSION = 1
+_VERSION = 2  # 2 added weights_sha256, keys_digest and contents_digest; without them they are unknown
 _RANGE = (1e-3, 1e3)  # of temperatures looked at
 _FEW = 50
 
@@ -56,6 +58,9 @@ class FPTCalibration:
         nll: mean negative log-likelihood of the validation images before and after.
         digest: of the validation images and their logits.
         remarks: what must be known before this is relied on.
+        weights_sha256: of the network, see :func:`~monai_fpt.metrics.fpt_weights_sha256`; empty where unknown.
+        keys_digest: of the names of the validation images.
+        contents_digest: of their contents; empty where unknown.
 
     Raises:
         ValueError: a temperature or threshold that cannot be.
@@ -76,6 +81,9 @@ class FPTCalibration:
     nll: tuple[float, float] = (float("nan"), float("nan"))
     digest: str = ""
     remarks: tuple[str, ...] = ()
+    weights_sha256: str = ""
+    keys_digest: str = ""
+    contents_digest: str = ""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -95,8 +103,13 @@ class FPTCalibration:
         """Refuse to judge predictions of another network, or patients by thresholds of images.
 
         Raises:
-            ValueError: classes, task or aggregate differ.
+            ValueError: weights, classes, task or aggregate differ.
         """
+        if self.weights_sha256 and predictions.weights_sha256 and self.weights_sha256 != predictions.weights_sha256:
+            raise ValueError(
+                f"calibration: it was fitted for the weights {self.weights_sha256[:12]} but the predictions are of "
+                f"{predictions.weights_sha256[:12]}; fit it on validation predictions of the same weights."
+            )
         own, theirs = (
             (self.classes, self.task, self.ordered),
             (predictions.classes, predictions.task, predictions.ordered),
@@ -111,6 +124,13 @@ class FPTCalibration:
                 f"calibration: its thresholds were chosen with aggregate={self.aggregate!r} but the evaluation has "
                 f"aggregate={aggregate!r}; fit it again with the same."
             )
+
+    def same_images(self, predictions: FPTPredictions) -> bool:
+        """Whether these are the very images it was fitted on: by content where that is known of both, else by name."""
+        if self.contents_digest and predictions.contents:
+            return self.contents_digest == predictions.contents_digest
+        named = bool(self.keys_digest) and self.keys_digest == predictions.keys_digest
+        return named or (bool(self.digest) and self.digest == predictions_digest(predictions))
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON can hold it."""
@@ -201,6 +221,9 @@ def fit_calibration(validation: FPTPredictions, *, aggregate: str | None = None)
         nll=(_nll(validation, 1.0), _nll(validation, temperature)),
         digest=predictions_digest(validation),
         remarks=tuple(remarks),
+        weights_sha256=validation.weights_sha256,
+        keys_digest=validation.keys_digest,
+        contents_digest=validation.contents_digest,
     )
 
 

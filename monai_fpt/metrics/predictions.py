@@ -1,12 +1,14 @@
 """FPTPredictions: what an evaluation leaves behind, complete enough that every score can be computed from it again.
 
 Logits and not probabilities are kept: calibration and the authors' AUC need them. Groups are patients, over whom
-confidence intervals are drawn. Facts are what a score may be broken down by: sex, age, site, camera.
+confidence intervals are drawn. Facts are what a score may be broken down by: sex, age, site, camera. They say of which weights they are,
+so that nobody takes them for those of another training, and which content each image had, so that two of one name are not taken for one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,7 @@ from monai_fpt.metrics.inputs import checked_labels, checked_task
 __all__ = ["FPTPredictions"]
 
 _FORMAT = "monai_fpt predictions"
-_VERSION = 1
+_VERSION = 2  # 2 added weights_sha256 and contents; without them they are unknown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class FPTPredictions:
         task: ``"multiclass"`` or ``"multilabel"``.
         ordered: whether the order of the classes means something.
         facts: name to N texts, empty where unknown.
+        weights_sha256: of the network that was asked, see :func:`~monai_fpt.metrics.fpt_weights_sha256`; empty where unknown.
+        contents: N texts that are equal where images are, such as the sha256 of a file and the number of a frame; empty where unknown.
 
     Raises:
         ValueError: lengths or labels that do not fit each other, or logits that are not finite.
@@ -50,6 +54,8 @@ class FPTPredictions:
     task: str = "multiclass"
     ordered: bool = False
     facts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    weights_sha256: str = ""
+    contents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         logits = np.asarray(self.logits, dtype=np.float64)
@@ -58,20 +64,43 @@ class FPTPredictions:
                 f"predictions: logits of shape {logits.shape} are not finite numbers for {len(self.classes)} classes; evaluate again."
             )
         labels = checked_labels(self.labels, (logits.shape[0], logits.shape[1]), checked_task(self.task))
-        lengths = {len(self.keys), len(self.groups), len(labels), len(logits), *map(len, self.facts.values())}
+        columns = [
+            self.keys,
+            self.groups,
+            labels,
+            logits,
+            *self.facts.values(),
+            *([self.contents] if self.contents else []),
+        ]
+        lengths = set(map(len, columns))
         if len(lengths) > 1 or len(set(self.keys)) != len(self.keys):
             raise ValueError(
-                f"predictions: keys, groups, labels, logits and facts have the lengths {sorted(lengths)}, or a key occurs twice; "
+                f"predictions: keys, groups, labels, logits, facts and contents have the lengths {sorted(lengths)}, or a key occurs twice; "
                 "evaluate again."
             )
         object.__setattr__(self, "logits", logits)
         object.__setattr__(self, "labels", labels)
-        for name in ("keys", "groups", "classes"):
+        for name in ("keys", "groups", "classes", "contents"):
             object.__setattr__(self, name, tuple(str(one) for one in getattr(self, name)))
         object.__setattr__(self, "facts", {k: tuple(str(v) for v in values) for k, values in self.facts.items()})
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether any image's patient is known; where none is, each image counts as one."""
+        return self.groups != self.keys
+
+    @property
+    def keys_digest(self) -> str:
+        """sha256 (64 hex digits) of the sorted keys: which images, by name."""
+        return hashlib.sha256(json.dumps(sorted(self.keys)).encode()).hexdigest()
+
+    @property
+    def contents_digest(self) -> str:
+        """sha256 (64 hex digits) of the sorted contents: which images, whatever they are called; empty where unknown."""
+        return hashlib.sha256(json.dumps(sorted(self.contents)).encode()).hexdigest() if self.contents else ""
 
     def probabilities(self, temperature: float = 1.0) -> npt.NDArray[np.float64]:
         """(N, K) in [0, 1]: softmax of the logits over ``temperature`` for exclusive classes, sigmoid for several labels."""
@@ -91,6 +120,7 @@ class FPTPredictions:
             labels=self.labels[chosen],
             logits=self.logits[chosen],
             facts={name: tuple(values[row] for row in chosen) for name, values in self.facts.items()},
+            contents=tuple(self.contents[row] for row in chosen) if self.contents else (),
         )
 
     def save(self, path: str | Path) -> None:
@@ -101,8 +131,10 @@ class FPTPredictions:
             "task": self.task,
             "ordered": self.ordered,
             "classes": list(self.classes),
+            "weights_sha256": self.weights_sha256,
             "facts": {name: list(values) for name, values in self.facts.items()},
             "keys": list(self.keys),
+            "contents": list(self.contents),
             "groups": list(self.groups),
             "labels": self.labels.tolist(),
             "logits": self.logits.tolist(),

@@ -6,13 +6,15 @@ the score of the data set itself is the row of ones. A score that a resample doe
 
 The definitions are scikit-learn's, those of :mod:`monai_fpt.metrics.functional`: precision, recall and F1 are means over the
 classes that occur among labels or decisions; balanced accuracy is the mean recall of the classes that occur; tied values
-share a step of the curves. The expected calibration error is torchmetrics' with the l1 norm.
+share a step of the curves. The expected calibration error is torchmetrics' with the l1 norm, in float64 and with torch's own edges of
+the bins, of which NumPy's differ in the last bit.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 __all__ = [
     "BINS",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 BINS = 15  # of the calibration error, torchmetrics' number
+_EDGES = torch.linspace(0, 1, BINS + 1, dtype=torch.float64).numpy()
 
 _Floats = npt.NDArray[np.float64]
 _Marks = npt.NDArray[np.bool_]
@@ -158,7 +161,7 @@ def weighted_kappa(confusion: _Floats) -> _Floats:
 
 def calibration_bins(confidences: _Floats) -> npt.NDArray[np.int64]:
     """Bin of each (N,) confidence in [0, 1]: torchmetrics' fifteen, and a last one for 1 itself."""
-    return np.asarray(np.digitize(confidences, np.linspace(0, 1, BINS + 1)) - 1, dtype=np.int64)
+    return np.asarray(np.digitize(confidences, _EDGES) - 1, dtype=np.int64)
 
 
 def weighted_calibration_error(confidences: _Floats, right: _Marks, weights: _Floats) -> _Floats:

@@ -142,9 +142,17 @@ def _served_path(text: str, limits: RequestLimits) -> Path:
     return path
 
 
+def _is_bare_dicom(content: bytes) -> bool:
+    """Whether it begins as DICOM without preamble: an element of group 0002 or 0008, little endian, with a type or a length that fits."""
+    if content[:2] not in (b"\x02\0", b"\x08\0"):
+        return False
+    kind, length = content[4:6], int.from_bytes(content[4:8], "little")
+    return (kind.isalpha() and kind.isupper()) or length <= len(content) - 8
+
+
 def _suffix(content: bytes) -> str:
     """For the formats that the reader knows by name; DICOM and pictures it knows by content."""
-    if content[128:132] == b"DICM":
+    if content[128:132] == b"DICM" or _is_bare_dicom(content):
         return ".dcm"
     if content[344:348] in (b"n+1\0", b"n+2\0") or content[4:8] == b"n+2\0":
         return ".nii"

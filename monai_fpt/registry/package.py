@@ -16,6 +16,10 @@
 Decisions:
 
 - Everything is plain JSON, text or safetensors. Paths of the machine, names of images and patients stay behind.
+- Predictions and calibration are those of these very weights, by the digest that they carry. Files left over from other weights, or
+  from a version that did not say, never become the model's: they are passed over where the right ones are found, else refused.
+- The calibration is the training's, fitted on its validation section: the run's own; only where the run has none of these weights, that
+  of the evaluation's folder.
 - The digest depends on content only, so that the same model packed twice is the same package.
 - Reading compares every file with the manifest; a file changed, missing or added is refused.
 """
@@ -28,9 +32,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -39,6 +43,7 @@ from monai_fpt._version import __version__
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.metrics.calibration import FPTCalibration
+from monai_fpt.metrics.weights import fpt_weights_sha256
 from monai_fpt.networks import BackboneMismatchError, FPTConfig
 from monai_fpt.networks._weights import create_trunk, fingerprint
 from monai_fpt.registry.backbone import FPTBackboneReference, file_sha256
@@ -57,6 +62,9 @@ DATA_FILE = "data.json"
 _FORMAT = "monai_fpt package"
 _VERSION = 1
 _SECTIONS = ("training", "validation", "test")
+_EVALUATION = "evaluation"  # below the run: where ``monai-fpt evaluate`` writes
+
+_Made = TypeVar("_Made", FPTCalibration, FPTPredictions)
 
 
 class FPTPackageError(ValueError):
@@ -139,6 +147,7 @@ def package_model(
     backbone_weights: str | Path | None = None,
     backbone_licence: str | None = None,
     intended_use: str | None = None,
+    evaluation: str | Path | None = None,
 ) -> FPTPackage:
     """Pack the model of a finished training.
 
@@ -151,12 +160,15 @@ def package_model(
         backbone_weights: where the backbone's weights lie, if not where the training had them.
         backbone_licence: of the backbone's weights, where timm does not know it.
         intended_use: a sentence for the model card; by default the bundle's.
+        evaluation: folder of an evaluation whose ``test_predictions.json`` is to be the model's; by default those of ``run_dir``, or of
+            ``run_dir/evaluation`` where the former are missing or of other weights.
 
     Raises:
-        FileNotFoundError: no model is there, or its backbone is not.
+        FileNotFoundError: no model is there, its backbone is not, or ``evaluation`` holds no predictions.
         BackboneMismatchError: the backbone here is not that of the training.
         FileExistsError: ``folder`` exists.
-        ValueError: files of the run that do not fit each other, or something private would be told.
+        ValueError: files of the run that do not fit each other, predictions or a calibration that are not known to be of these weights,
+            or something private would be told.
     """
     run, target = Path(run_dir), Path(folder)
     if target.exists():
@@ -175,12 +187,13 @@ def package_model(
         bundle = _copy_bundle(
             Path(bundle_root) if bundle_root is not None else _shipped_bundle(), beside / "bundle", card
         )
-        calibration, evaluation = _write_evaluation(run, beside, card)
+        weights = fpt_weights_sha256(state)
+        calibration, evaluated = _write_evaluation(run, evaluation, beside, card, weights)
         data = _write_data(run, beside, card)
         if (run / "config.json").is_file():
             _write_json(beside / "config.json", told(json.loads((run / "config.json").read_text(encoding="utf-8"))))
         use = intended_use or str(bundle.get("intended_use", ""))
-        text = package_readme(card, state, reference, calibration, evaluation, data, use)
+        text = package_readme(card, state, reference, calibration, evaluated, data, use)
         (beside / "README.md").write_text(text, encoding="utf-8")
         refuse_private_text(beside, [run.resolve(), Path.home(), Path.cwd()])
         files = _hashes(beside)
@@ -246,15 +259,20 @@ def _embedded(
 
 
 def _write_evaluation(
-    run: Path, folder: Path, card: FPTModelCard
+    run: Path, named: str | Path | None, folder: Path, card: FPTModelCard, weights: str
 ) -> tuple[FPTCalibration | None, Mapping[str, Any] | None]:
-    calibration = None
-    if (run / CALIBRATION_FILE).is_file():
-        calibration = FPTCalibration.load(run / CALIBRATION_FILE)
+    later = run / _EVALUATION if named is None else Path(named)
+    if named is not None and not (later / PREDICTIONS_FILE).is_file():
+        raise FileNotFoundError(
+            f'"{later}" holds no {PREDICTIONS_FILE}; evaluate the model into this folder, or name another as evaluation.'
+        )
+    calibration = _of_these_weights([run, later], CALIBRATION_FILE, FPTCalibration.load, weights)
+    if calibration is not None:
         calibration.save(folder / CALIBRATION_FILE)
-    if not (run / PREDICTIONS_FILE).is_file():
+    places = [run, later] if named is None else [later]
+    predictions = _of_these_weights(places, PREDICTIONS_FILE, FPTPredictions.load, weights)
+    if predictions is None:
         return calibration, None
-    predictions = FPTPredictions.load(run / PREDICTIONS_FILE)
     if (predictions.classes, predictions.task) != (card.classes, card.task):
         raise ValueError(
             f"{PREDICTIONS_FILE} is for {list(predictions.classes)} ({predictions.task}), the model has {list(card.classes)} "
@@ -265,6 +283,22 @@ def _write_evaluation(
     evaluation = evaluate_predictions(predictions, calibration=calibration, aggregate=aggregate).to_dict()
     _write_json(folder / REPORT_FILE, evaluation)
     return calibration, evaluation
+
+
+def _of_these_weights(places: Sequence[Path], name: str, load: Callable[[Path], _Made], weights: str) -> _Made | None:
+    """The first file of this name that is of the model's weights; None where no place has any."""
+    refused = ""
+    for path in (place / name for place in places if (place / name).is_file()):
+        made = load(path)
+        if made.weights_sha256 == weights:
+            return made
+        whose = "is of other weights than this model" if made.weights_sha256 else "does not say of which weights it is"
+        refused = (
+            refused or f'"{path}" {whose}; evaluate this model again (test and validation section), or remove the file.'
+        )
+    if refused:
+        raise ValueError(refused)
+    return None
 
 
 def _write_data(run: Path, folder: Path, card: FPTModelCard) -> dict[str, Any]:

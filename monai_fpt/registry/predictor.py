@@ -8,6 +8,8 @@ Decisions:
 
 - A folder is enough: a run's (``model.pt``) or a package's (``adapter.safetensors``), each with its ``model.json``. Only the
   backbone may lie elsewhere, and it is checked: an adapter that does not name its backbone, or names another, is refused.
+- A calibration is of the very weights that are loaded. One of others is refused; one of an older version, which does not say of
+  which it is, is left out with a warning, so that no answer is called calibrated that nobody can vouch for.
 - Several threads may ask at once, as MLflow's server does. Reading is concurrent; the network is used by one thread at
   a time, for the tap of the frozen backbone hangs hooks on shared modules.
 - The images of a call go through the network together, at most ``batch_size`` at once.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.metrics.calibration import FPTCalibration
 from monai_fpt.metrics.operating import fpt_questions
+from monai_fpt.metrics.weights import fpt_weights_sha256
 from monai_fpt.networks import BackboneMismatchError, FPTClassifier
 from monai_fpt.registry.backbone import FPTBackboneReference, local_weights
 from monai_fpt.transforms import FPTNormalized, FPTResized, fpt_describe, fpt_transforms
@@ -91,7 +95,7 @@ class FPTPredictor:
 
     Raises:
         ValueError: this version would read or prepare images otherwise than the training did, or the calibration is for other
-            classes.
+            classes or other weights.
     """
 
     def __init__(
@@ -105,6 +109,12 @@ class FPTPredictor:
             raise ValueError(
                 f"The calibration is for {list(calibration.classes)} ({calibration.task}), the model has {list(card.classes)} "
                 f"({card.task}); fit it on this model's validation predictions."
+            )
+        fitted_for = "" if calibration is None else calibration.weights_sha256
+        if fitted_for and fitted_for != (own := fpt_weights_sha256(network)):
+            raise ValueError(
+                f"The calibration was fitted for other weights ({fitted_for[:12]}) than those of the model ({own[:12]}); evaluate the "
+                f"validation section with this model, or remove {CALIBRATION_FILE}."
             )
         self.card = card
         self.network = network.eval()
@@ -139,7 +149,11 @@ class FPTPredictor:
         Raises:
             FileNotFoundError: no model is there, or its backbone is not.
             BackboneMismatchError: the backbone found has other weights than that of the training.
-            ValueError: files that are not whole, or images would be prepared otherwise than in the training.
+            ValueError: files that are not whole, a calibration of other weights, or images would be prepared otherwise than in the
+                training.
+
+        Warns:
+            UserWarning: the calibration does not say of which weights it is, and is left out.
         """
         folder = Path(folder)
         card = FPTModelCard.load(folder / CARD_FILE)
@@ -151,9 +165,7 @@ class FPTPredictor:
             weights = str(backbone_weights)
         network = FPTClassifier(dataclasses.replace(card.network, backbone_weights=weights))
         _load_state(network, state, folder)
-        fitted = folder / CALIBRATION_FILE
-        calibration = FPTCalibration.load(fitted) if fitted.is_file() else None
-        return cls(card, network.to(device), calibration, batch_size)
+        return cls(card, network.to(device), _calibration(folder / CALIBRATION_FILE), batch_size)
 
     def read(self, file: str | Path, frame: int | None = None) -> Tensor:
         """Read and prepare one image file as the training did, up to the resize.
@@ -301,6 +313,21 @@ def load_adapter(folder: Path) -> dict[str, Tensor]:
             f'"{path}" does not name its backbone, so it cannot be checked; train or import the model again.'
         )
     return dict(state)
+
+
+def _calibration(path: Path) -> FPTCalibration | None:
+    """What was fitted for weights that it names; None where there is none."""
+    if not path.is_file():
+        return None
+    calibration = FPTCalibration.load(path)
+    if calibration.weights_sha256:
+        return calibration
+    warnings.warn(
+        f'"{path}" does not say of which weights it is (an older version wrote it), so it is not used and there are no calibrated '
+        "probabilities; evaluate the validation section again, and register the model again.",
+        stacklevel=3,
+    )
+    return None
 
 
 def _load_state(network: FPTClassifier, state: Mapping[str, Tensor], folder: Path) -> None:

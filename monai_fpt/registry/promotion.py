@@ -2,12 +2,13 @@
 
 Decisions:
 
-- Compared is what both left behind on the test section: logits by image, under names that tell nothing
-  (:mod:`~monai_fpt.registry.pseudonyms`). Other images, labels, patients or classes are an error, never a partial comparison.
+- Compared is what both left behind on the test section: logits by image, paired by the images' contents, under names that tell nothing
+  (:mod:`~monai_fpt.registry.pseudonyms`). Versions of before that have no contents are paired by name, which is said. Other images, labels, patients or classes are an error, never a partial comparison.
 - One score decides, and it is named before the numbers are seen. "Better" means that the interval of the paired
-  difference does not hold 0.
+  difference does not hold 0, and that the p-value agrees.
 - The first champion of a name has nobody to be compared with.
-- The challenger's version gets tags with what was found, promoted or not. The alias moves last, in one step of the registry.
+- The challenger's version gets tags with what was found, promoted or not. The alias moves in one step of the registry, and only then is
+  it written whom the version replaced: a process that dies between the two leaves nothing untrue, and the next call clears up.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = ["FPTPromotion", "promote_model"]
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 RULES = ("better", "not_worse", "always")
+_REPLACED = "fpt.replaced_champion"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ def promote_model(
         primary: the score that decides.
         when: ``"better"``: only where that is shown. ``"not_worse"``: unless the opposite is shown. ``"always"``: compare and
             promote whatever comes out.
-        bootstrap: resamples of patients.
+        bootstrap: resamples of patients, at least 100.
         champion_predictions: of both on another test set, instead of what was registered; give both or none.
         challenger_predictions: likewise.
 
@@ -100,6 +102,7 @@ def promote_model(
         return _promoted(client, new, None, reason, None)
     old = client.get_model_version(name, number)
     if str(old.version) == str(new.version):
+        _no_longer_challenger(client, new)
         reason = f'Version {new.version} of "{name}" is the champion already.'
         return FPTPromotion(name, str(new.version), str(old.version), False, reason, None)
     comparison = _compared(client, old, new, primary, bootstrap, champion_predictions, challenger_predictions)
@@ -146,14 +149,21 @@ def _tag(client: Any, new: Any, old: Any, comparison: FPTComparison) -> None:
     text = (
         f"{comparison.primary} {one.challenger:.3f} against {one.champion:.3f}, difference {one.difference.value:+.3f} "
         f"({one.difference.interval or 'no interval'}{p_value}) on {comparison.images} images of {comparison.patients} patients: {one.verdict}"
+        f"{' (images paired by name, their contents are not known)' if comparison.paired_by == 'name' else ''}"
     )
     client.set_model_version_tag(new.name, new.version, "fpt.compared_with_version", str(old.version))
     client.set_model_version_tag(new.name, new.version, "fpt.comparison", text)
 
 
 def _promoted(client: Any, new: Any, old: str | None, reason: str, comparison: FPTComparison | None) -> FPTPromotion:
-    client.set_model_version_tag(new.name, new.version, "fpt.replaced_champion", old or "none")
+    if _REPLACED in client.get_model_version(new.name, new.version).tags:
+        client.delete_model_version_tag(new.name, new.version, _REPLACED)  # of an earlier promotion
     client.set_registered_model_alias(new.name, CHAMPION, new.version)
+    client.set_model_version_tag(new.name, new.version, _REPLACED, old or "none")
+    _no_longer_challenger(client, new)
+    return FPTPromotion(new.name, str(new.version), old, True, reason, comparison)
+
+
+def _no_longer_challenger(client: Any, new: Any) -> None:
     if str(client.get_registered_model(new.name).aliases.get(CHALLENGER)) == str(new.version):
         client.delete_registered_model_alias(new.name, CHALLENGER)
-    return FPTPromotion(new.name, str(new.version), old, True, reason, comparison)

@@ -98,8 +98,9 @@ def _performance(evaluation: Mapping[str, Any] | None) -> str:
         (name, score_text(evaluation["scores"][key])) for key, name in _SCORES.items() if key in evaluation["scores"]
     ]
     counted = ", ".join(f"{name} {count}" for name, count in evaluation["classes"].items())
-    of = f"{evaluation['images']} test images of {evaluation['patients']} patients ({counted})"
-    how = f"{evaluation['level']:.0%} intervals by {evaluation['bootstrap']} bootstrap resamples of patients"
+    known = evaluation["patients_known"]
+    of = f"{evaluation['images']} test images{_of_patients(evaluation['patients'], known)} ({counted})"
+    how = f"{evaluation['level']:.0%} intervals by {evaluation['bootstrap']} bootstrap resamples of {'patients' if known else 'images'}"
     notes = [f"- *{note['severity']}*: {note['text']}" for note in evaluation["notes"]]
     return "\n".join([f"On {of}; {how}.", "", _list(rows), *notes])
 
@@ -120,10 +121,15 @@ def _data(data: Mapping[str, Any], card: FPTModelCard) -> str:
 def _calibration(calibration: FPTCalibration | None) -> str:
     if calibration is None:
         return "None was fitted: probabilities are the network's own, and there are no operating points."
-    of = f"Fitted on {calibration.images} validation images of {calibration.patients} patients."
+    known = calibration.patients != calibration.images  # where none is known, each image counts as one
+    of = f"Fitted on {calibration.images} validation images{_of_patients(calibration.patients, known)}."
     rows = [(name, f"{at:.4f}") for name, at in calibration.thresholds.items()]
     remarks = [("to be known", remark) for remark in calibration.remarks]
     return f"{of}\n\n" + _list([("temperature", f"{calibration.temperature:.4f}"), *rows, *remarks])
+
+
+def _of_patients(count: int, known: bool) -> str:
+    return f" of {count} patients" if known else ""
 
 
 def _steps(card: FPTModelCard) -> list[str]:

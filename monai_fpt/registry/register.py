@@ -5,7 +5,9 @@ Decisions:
 - Everything is packed, loaded again and asked once with a drawn image before the registry hears of it: a model that
   cannot be loaded here is not registered.
 - What fails on the way leaves no version, moves no alias, and removes what it had made.
-- The same content is registered once: a version with this digest is given back instead of a second one.
+- The same content is registered once: a version with this digest is given back instead of a second one. Two that register it at the
+  same time both look again after writing; the later version is taken back, so that both give the earlier.
+- Scores go to the training's run last, when the version stands. A store that fails then costs a warning and not the version.
 - Explicit ids only (``MlflowClient``); no ``set_experiment`` and no active run, so nothing else in the process is touched.
 - The version points to a logged model of MLflow, linked to the training's run where that is in the same store.
 """
@@ -17,6 +19,7 @@ import dataclasses
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,7 @@ def register_model(
     backbone_weights: str | Path | None = None,
     backbone_licence: str | None = None,
     intended_use: str | None = None,
+    evaluation: str | Path | None = None,
 ) -> FPTRegistered:
     """Take a trained run to the registry.
 
@@ -96,6 +100,7 @@ def register_model(
         backbone_weights: where they lie here.
         backbone_licence: of those weights.
         intended_use: a sentence for the model card.
+        evaluation: folder of an evaluation made later, to be the model's.
 
     Returns:
         the version; ``created`` says whether it is new.
@@ -119,6 +124,7 @@ def register_model(
             backbone_weights=backbone_weights,
             backbone_licence=backbone_licence,
             intended_use=intended_use,
+            evaluation=evaluation,
         )
         client, experiment_id = open_experiment(uri, experiment)
         run_id, experiment_id = _training_run(client, uri, Path(run_dir), experiment_id)
@@ -144,6 +150,7 @@ class _Registration:
         self.undo = contextlib.ExitStack()
 
     def run(self, experiment_id: str, run_id: str | None, tags: dict[str, str]) -> tuple[Any, bool]:
+        """The version, and whether it is new: another process may have registered the same content meanwhile."""
         with self.undo:
             model = self.client.create_logged_model(
                 experiment_id,
@@ -156,11 +163,14 @@ class _Registration:
             self._save(model.model_id, run_id)
             self.client.log_model_artifacts(model.model_id, str(self.folder))
             self.client.finalize_logged_model(model.model_id, "READY")
-            if run_id is not None and self.package.report is not None:
-                self._log_scores(run_id, model.model_id)
             self._make_name()
             version = self._make_version(model, run_id, tags)
+            first = _version_of(self.client, self.name, self.package.digest)
+            if first is not None and int(first[0].version) < int(version.version):
+                return first  # and what was made here is undone
             self.undo.pop_all()
+        if run_id is not None and self.package.report is not None:
+            self._log_scores(run_id, model.model_id)
         return version, True
 
     def _save(self, model_id: str, run_id: str | None) -> None:
@@ -171,9 +181,16 @@ class _Registration:
 
     def _log_scores(self, run_id: str, model_id: str) -> None:
         assert self.package.report is not None
-        for key, score in self.package.report["scores"].items():
-            if key in _LOGGED_SCORES and score.get("value") is not None:
-                self.client.log_metric(run_id, f"test_{key}", score["value"], model_id=model_id)
+        try:
+            for key, score in self.package.report["scores"].items():
+                if key in _LOGGED_SCORES and score.get("value") is not None:
+                    self.client.log_metric(run_id, f"test_{key}", score["value"], model_id=model_id)
+        except Exception as error:
+            warnings.warn(
+                f"The model is registered, but its scores could not be written to the training's run ({type(error).__name__}: {error}); "
+                "they are in the version's report.json.",
+                stacklevel=2,
+            )
 
     def _make_name(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -243,10 +260,10 @@ def require_answer(folder: Path, backbone_weights: str | Path | None) -> None:
 
 
 def _version_of(client: Any, name: str, digest: str) -> tuple[Any, bool] | None:
-    """The newest version with this content, and that it is not new."""
+    """The earliest version with this content, and that it is not new."""
     versions = client.search_model_versions(f"name='{name}'")
     same = [one for one in versions if one.tags.get(DIGEST_TAG) == digest and one.status == "READY"]
-    return (max(same, key=lambda one: int(one.version)), False) if same else None
+    return (min(same, key=lambda one: int(one.version)), False) if same else None
 
 
 def _aliases(client: Any, name: str, version: Any) -> list[str]:

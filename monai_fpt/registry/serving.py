@@ -163,9 +163,15 @@ def _whole(frame: Any) -> int | None:
     """A frame's number; what is missing in a table is NaN there."""
     if frame is None or (isinstance(frame, float) and math.isnan(frame)):
         return None
-    if float(frame) != int(frame):
-        raise ImageReadError(f"frame is {frame}, which is no whole number; count frames from 0.")
-    return int(frame)
+    try:
+        number = int(frame)
+        whole = number == float(frame)
+    except (TypeError, ValueError, OverflowError):
+        number, whole = 0, False
+    if not whole or number < 0:
+        wrong = "below 0" if whole else "no whole number"
+        raise ImageReadError(f"frame is {str(frame)[:40]}, which is {wrong}; count frames from 0.")
+    return number
 
 
 def _told(answer: FPTAnswer) -> dict[str, Any]:

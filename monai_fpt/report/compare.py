@@ -4,16 +4,21 @@ Decisions:
 
 * The same resamples of patients are drawn for both, so that what is hard for both cancels out; the interval is that of the
   difference, which is narrower than two intervals suggest.
-* A difference is real where its interval does not hold 0. The p-value is the share of resamples on the other side of 0, doubled,
-  and never 0: with B resamples at least 1 / (B + 1).
+* A difference is real where its interval does not hold 0 and its p-value is at most 1 - level. The p-value is the share of resamples on
+  the other side of 0, doubled, and never 0: with B resamples at least 2 / (B + 1). Fewer than a hundred resamples, or so few that no
+  p-value could be that small, decide nothing and are refused.
 * One score decides, chosen beforehand (``primary``); among many, some differ by chance.
+* Images are paired by what they are, not by what they are called: by their contents where both know them. Predictions of older versions
+  do not; then images are paired by name, with the same label and patient, and the comparison says so.
 * Images that only one of them has judged, or that have another label or patient there, are an error and not left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,10 +27,13 @@ import numpy.typing as npt
 from monai_fpt.metrics.predictions import FPTPredictions
 from monai_fpt.metrics.units import FPTScoredUnits, scored_units
 from monai_fpt.report.measure import LOWER_IS_BETTER, measured
-from monai_fpt.report.resample import is_stratified, resampled_weights
+from monai_fpt.report.notes import few_patients
+from monai_fpt.report.resample import RARE, is_stratified, resampled_weights
 from monai_fpt.report.score import FPTScore, plain_number, scores_of
 
 __all__ = ["FPTComparison", "FPTDifference", "compare_predictions"]
+
+LEAST_RESAMPLES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +45,8 @@ class FPTDifference:
         challenger: value of the challenger.
         difference: challenger minus champion, with its interval.
         p_value: two-sided; NaN where there are no resamples.
-        verdict: ``"better"`` or ``"worse"`` (of the challenger) where the interval does not hold 0, else ``"no difference shown"``.
+        verdict: ``"better"`` or ``"worse"`` (of the challenger) where the interval does not hold 0 and the p-value is at
+            most 1 - level, else ``"no difference shown"``.
     """
 
     champion: float
@@ -66,6 +75,8 @@ class FPTComparison:
         bootstrap: number of resamples.
         seed: of the resamples.
         stratified: whether patients of rare classes were drawn among themselves.
+        paired_by: ``"content"`` or ``"name"`` of the images.
+        notes: sentences that must be known to read the numbers.
     """
 
     primary: str
@@ -77,6 +88,8 @@ class FPTComparison:
     bootstrap: int
     seed: int
     stratified: bool
+    paired_by: str
+    notes: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
@@ -87,7 +100,7 @@ class FPTComparison:
         """The comparison as JSON can hold it."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         content["differences"] = {name: one.to_dict() for name, one in self.differences.items()}
-        return content | {"verdict": self.verdict}
+        return content | {"notes": list(self.notes), "verdict": self.verdict}
 
     def __str__(self) -> str:
         lines = [
@@ -103,7 +116,8 @@ class FPTComparison:
                 f"{one.verdict}"
             )
         said = {"better": "better than", "worse": "worse than"}.get(self.verdict, "not shown to differ from")
-        return "\n".join([*lines, f"By {self.primary}, chosen beforehand, the challenger is {said} the champion."])
+        lines.append(f"By {self.primary}, chosen beforehand, the challenger is {said} the champion.")
+        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 
 def compare_predictions(
@@ -123,7 +137,7 @@ def compare_predictions(
         challenger: of the other, for the same images in any order.
         primary: the score that decides.
         aggregate: ``"mean"`` or ``"max"`` of a patient's images; None counts images.
-        bootstrap: number of resamples.
+        bootstrap: number of resamples, at least 100.
         level: of the intervals, between 0 and 1.
         seed: of the resamples.
 
@@ -131,11 +145,14 @@ def compare_predictions(
         ValueError: the two are not about the same images, labels, patients and classes; the primary score is unknown or undefined;
             or an option that cannot be.
     """
-    if bootstrap < 1 or not 0 < level < 1:
+    if not 0 < level < 1:
+        raise ValueError(f"comparison: level={level} must lie between 0 and 1; correct it.")
+    least = max(LEAST_RESAMPLES, math.ceil(2 / (1 - level) - 1 - 1e-9))
+    if bootstrap < least:
         raise ValueError(
-            f"comparison: bootstrap={bootstrap} must be at least 1 and level={level} between 0 and 1; correct them."
+            f"comparison: bootstrap={bootstrap} resamples can decide nothing at level={level}; draw at least {least:,}."
         )
-    rows = _matching_rows(champion, challenger)
+    paired_by, rows = _matching_rows(champion, challenger)
     pair = [scored_units(one, aggregate=aggregate) for one in (champion, challenger.subset(rows))]
     drawn: list[list[dict[str, npt.NDArray[np.float64]]]] = [[], []]
     for weights in resampled_weights(pair[0], bootstrap, seed):
@@ -156,7 +173,25 @@ def compare_predictions(
         bootstrap=bootstrap,
         seed=seed,
         stratified=is_stratified(pair[0]),
+        paired_by=paired_by,
+        notes=tuple(_notes(champion, pair[0], paired_by)),
     )
+
+
+def _notes(champion: FPTPredictions, units: FPTScoredUnits, paired_by: str) -> list[str]:
+    found = []
+    if paired_by == "name":
+        found.append(
+            "Images were paired by name, label and patient, for not both predictions know the contents: that images of one name are the same "
+            "cannot be checked; evaluate both again with this version."
+        )
+    if few := few_patients(units):
+        found.append(f"Fewer than {RARE} patients of {', '.join(few)}: interval and p-value are rough.")
+    if not champion.patients_known:
+        found.append(
+            "No patients are known, each image counts as one: where a patient has several images, the interval is too narrow."
+        )
+    return found
 
 
 def _compared(units: FPTScoredUnits, weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
@@ -165,31 +200,53 @@ def _compared(units: FPTScoredUnits, weights: npt.NDArray[np.float64]) -> dict[s
     return {name: values for name, values in found.items() if "/" not in name}
 
 
-def _matching_rows(champion: FPTPredictions, challenger: FPTPredictions) -> list[int]:
-    """Rows of the challenger in the champion's order."""
+def _matching_rows(champion: FPTPredictions, challenger: FPTPredictions) -> tuple[str, list[int]]:
+    """What images were paired by, and rows of the challenger in the champion's order."""
     for name in ("classes", "task", "ordered"):
         ours, theirs = getattr(champion, name), getattr(challenger, name)
         if ours != theirs:
             raise ValueError(
                 f"comparison: the champion's {name} are {ours!r} but the challenger's {theirs!r}; compare models of the same question."
             )
-    place = {key: row for row, key in enumerate(challenger.keys)}
-    alone = len(set(champion.keys) ^ set(place))
+    by_content = bool(champion.contents and challenger.contents)
+    wanted, found = (_by_content(one) if by_content else list(one.keys) for one in (champion, challenger))
+    place = {name: row for row, name in enumerate(found)}
+    alone = len(set(wanted) ^ set(place))
     if alone or not place:
+        named = len(set(champion.keys) & set(challenger.keys)) if by_content else 0
         raise ValueError(
-            f"comparison: {alone} images were judged by only one of the two ({len(champion):,} and {len(challenger):,} images); evaluate "
-            "both on the same test set."
+            f"comparison: {alone} images were judged by only one of the two ({len(champion):,} and {len(challenger):,} images"
+            f"{f', of which {named:,} have the same names but not all the same contents' if named else ''}); evaluate both on the same test "
+            "set."
         )
-    rows = [place[key] for key in champion.keys]
+    rows = [place[name] for name in wanted]
     if not np.array_equal(champion.labels, challenger.labels[rows]):
         raise ValueError(
             "comparison: the two have different labels for the same images; evaluate both with the same table."
         )
-    if champion.groups != tuple(challenger.groups[row] for row in rows):
+    groups = tuple(challenger.groups[row] for row in rows)
+    if not (_as_one(champion.groups, groups) if by_content else champion.groups == groups):
         raise ValueError(
             "comparison: the two have different patients for the same images; evaluate both with the same group_column."
         )
-    return rows
+    return "content" if by_content else "name", rows
+
+
+def _by_content(predictions: FPTPredictions) -> list[Hashable]:
+    """A name of each image by its content; copies of one image are numbered by label and name."""
+    named: list[Hashable] = [""] * len(predictions)
+    copies: Counter[str] = Counter()
+    for row in sorted(range(len(predictions)), key=lambda n: (predictions.labels[n].tolist(), predictions.keys[n])):
+        content = predictions.contents[row]
+        named[row] = (content, copies[content])
+        copies[content] += 1
+    return named
+
+
+def _as_one(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    """Whether patients hold the same images, whatever they are called: the resamples are the same then."""
+    pairs = set(zip(ours, theirs, strict=True))
+    return len(pairs) == len(set(ours)) == len(set(theirs))
 
 
 def _difference(
@@ -203,6 +260,6 @@ def _difference(
         least = min(int((others <= 0).sum()), int((others >= 0).sum()))
         p_value = min(1.0, 2 * (least + 1) / (len(others) + 1))
     verdict = "no difference shown"
-    if score.low > 0 or score.high < 0:
+    if (score.low > 0 or score.high < 0) and p_value <= 1 - level + 1e-12:
         verdict = "better" if (score.value > 0) != (name in LOWER_IS_BETTER) else "worse"
     return FPTDifference(float(champion[0]), float(challenger[0]), score, p_value, verdict)

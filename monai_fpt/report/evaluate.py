@@ -94,7 +94,7 @@ def evaluate_predictions(
             ordered=units.ordered,
             images=len(predictions),
             patients=len(set(predictions.groups)),
-            patients_known=predictions.groups != predictions.keys,
+            patients_known=predictions.patients_known,
             counts=tuple(int(n) for n in units.one_hot.sum(axis=0)),
             aggregate=aggregate,
             level=level,
@@ -115,12 +115,15 @@ def evaluate_predictions(
             notes=(),
         ),
         units,
+        predictions,
         left_out,
     )
 
 
-def _with_notes(evaluation: FPTEvaluation, units: FPTScoredUnits, left_out: Sequence[str]) -> FPTEvaluation:
-    notes = evaluation_notes(evaluation, units)
+def _with_notes(
+    evaluation: FPTEvaluation, units: FPTScoredUnits, predictions: FPTPredictions, left_out: Sequence[str]
+) -> FPTEvaluation:
+    notes = evaluation_notes(evaluation, units, predictions)
     return dataclasses.replace(evaluation, notes=(*notes, *(("note", text) for text in left_out)))
 
 

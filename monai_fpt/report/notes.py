@@ -1,7 +1,7 @@
 """What must be known to read an evaluation's numbers: each a pair of severity and one sentence.
 
 A report that hides where it is weak is worse than none: few patients, no patients known, intervals of no width, thresholds chosen on
-the very images.
+the very images, or nobody knows for which weights.
 """
 
 from __future__ import annotations
@@ -10,30 +10,40 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from monai_fpt.metrics.predictions import FPTPredictions
 from monai_fpt.metrics.units import FPTScoredUnits
 from monai_fpt.report.evaluation import FPTEvaluation
 from monai_fpt.report.resample import RARE, class_patients
 
-__all__ = ["evaluation_notes"]
+__all__ = ["evaluation_notes", "few_patients"]
 
 
-def evaluation_notes(evaluation: FPTEvaluation, units: FPTScoredUnits) -> tuple[tuple[str, str], ...]:
+def evaluation_notes(
+    evaluation: FPTEvaluation, units: FPTScoredUnits, predictions: FPTPredictions
+) -> tuple[tuple[str, str], ...]:
     """All notes, warnings first.
 
     Args:
         evaluation: with scores.
         units: that were counted.
+        predictions: that were scored.
     """
-    found = [*_calibration(evaluation), *_patients(evaluation, units), *_intervals(evaluation)]
+    found = [*_calibration(evaluation, predictions), *_patients(evaluation, units), *_intervals(evaluation)]
     return tuple(sorted(found, key=lambda note: note[0] != "warning"))
 
 
-def _calibration(evaluation: FPTEvaluation) -> Iterator[tuple[str, str]]:
+def _calibration(evaluation: FPTEvaluation, predictions: FPTPredictions) -> Iterator[tuple[str, str]]:
     calibration = evaluation.calibration
     if calibration is None:
         yield "note", "No validation predictions were at hand: there are no thresholds and no calibrated probabilities."
         return
-    if calibration.digest and calibration.digest == evaluation.digest:
+    if not (calibration.weights_sha256 and predictions.weights_sha256):
+        yield (
+            "warning",
+            "It is not recorded of which weights calibration and predictions are, so that nobody can check that they are of the same: evaluate "
+            "both sections again with this version.",
+        )
+    if calibration.same_images(predictions):
         yield (
             "warning",
             "Temperature and thresholds were chosen on these very images: sensitivities at thresholds and calibrated scores are too good.",
@@ -49,12 +59,18 @@ def _patients(evaluation: FPTEvaluation, units: FPTScoredUnits) -> Iterator[tupl
         )
     counts = class_patients(units)
     missing = [name for name, count in zip(evaluation.classes, counts, strict=True) if count == 0]
-    few = [f"{name} ({count})" for name, count in zip(evaluation.classes, counts, strict=True) if 0 < count < RARE]
+    few = few_patients(units)
     if missing:
         yield "warning", f"There is no image of {', '.join(missing)}: nothing is said of how they are recognised."
     if few:
         drawn = " Patients of these classes were drawn among themselves." if evaluation.stratified else ""
         yield "warning", f"Fewer than {RARE} patients of {', '.join(few)}: their intervals are rough.{drawn}"
+
+
+def few_patients(units: FPTScoredUnits) -> list[str]:
+    """Names of the classes that have so few patients that intervals are rough, each with their number."""
+    pairs = zip(units.classes, class_patients(units), strict=True)
+    return [f"{name} ({count})" for name, count in pairs if 0 < count < RARE]
 
 
 def _intervals(evaluation: FPTEvaluation) -> Iterator[tuple[str, str]]:

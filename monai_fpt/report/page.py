@@ -47,6 +47,7 @@ svg.bar { vertical-align: middle; max-width: none; } svg.bar .range { opacity: 1
 svg.bar .whole { stroke: var(--quiet); stroke-dasharray: 2 2; }
 .confusion td, .confusion th { text-align: center; padding: .5rem .8rem; border: 1px solid var(--line); }
 .confusion td small { display: block; } .confusion td.right { font-weight: 600; } tr.first td { border-top: 2px solid var(--line); }
+p.verdict:not(.warning) { border-color: var(--note); }
 .groups th, .confusion th { white-space: normal; vertical-align: bottom; } .confusion th[scope=row] { vertical-align: middle; }
 @media (min-width: 50rem) { .groups td:first-child { white-space: nowrap; } } tr.column th { text-align: left; font-weight: 600; padding-top: 1rem; color: var(--text); } td.why { color: var(--quiet); text-align: left; } .score { max-width: 34rem; } h3 { font-size: 1rem; margin: 1.25rem 0 .4rem; }
 @media (prefers-color-scheme: dark) { .plots svg path, .plots svg circle { filter: brightness(1.35); } }
@@ -93,14 +94,14 @@ def evaluation_page(
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation of {escape(evaluation.section)}: {escape(headline(evaluation))}</title>
+<title>{escape(_title(evaluation))}: {escape(headline(evaluation))}</title>
 <style>
 {STYLE}
 {_MORE_STYLE}
 </style>
 </head>
 <body>
-<h1>Evaluation of {escape(evaluation.section)}</h1>
+<h1>{escape(_title(evaluation))}</h1>
 <p class="verdict{" warning" if severe else ""}">{escape(headline(evaluation))}</p>
 <p>{escape(what_was_scored(evaluation))}</p>
 {"".join(parts)}
@@ -108,6 +109,13 @@ def evaluation_page(
 </body>
 </html>
 """
+
+
+def _title(evaluation: FPTEvaluation) -> str:
+    """What was evaluated: classes, while they are few, and section."""
+    names = evaluation.classes
+    shown = ", ".join(names) if len(names) <= 4 else f"{len(names)} classes"
+    return f"{shown}: evaluation of the {evaluation.section} section"
 
 
 def _section(title: str, content: str) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from PIL import Image
 
@@ -17,7 +18,11 @@ __all__ = ["fpt_thumbnails"]
 
 
 def fpt_thumbnails(
-    items: Sequence[Mapping[str, Any]], options: ImageOptions | None = None, *, side: int = 320
+    items: Sequence[Mapping[str, Any]],
+    options: ImageOptions | None = None,
+    *,
+    side: int = 320,
+    load: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Callable[[str], bytes | None]:
     """A function from the key of an image to a small JPEG of it, for :func:`~monai_fpt.report.save_report`.
 
@@ -25,6 +30,7 @@ def fpt_thumbnails(
         items: of a data list.
         options: how files become pixels, those of the model's reader (``FPTImageReader(**card.reader).options``).
         side: longest side of a thumbnail in pixels.
+        load: reads an image and prepares it as for the network, which shows it framed as its heat map is; None shows the file's own pixels.
 
     Returns:
         the function; it gives None for an image that is not in the list or cannot be read.
@@ -38,7 +44,10 @@ def fpt_thumbnails(
             return None
         frame = item.get("frame", reading.frame)
         try:
-            pixels = read_medical_image(item["image"], dataclasses.replace(reading, frame=frame)).pixels
+            if load is None:
+                pixels = read_medical_image(item["image"], dataclasses.replace(reading, frame=frame)).pixels
+            else:
+                pixels = torch.as_tensor(load(dict(item))["image"]).as_subclass(torch.Tensor).float()
         except Exception:  # the page says that there is no picture
             return None
         scale = min(1.0, side / max(pixels.shape[1:]))

@@ -72,13 +72,22 @@ def fpt_report_run(
         run_dir=run_dir,
         aggregate=aggregate,
         subgroups=subgroups or None,
-        pictures=fpt_thumbnails(dataset.data, options) if pictures else None,
+        pictures=fpt_thumbnails(dataset.data, options, load=load if with_heat else None) if pictures else None,
         heat_maps=fpt_heat_maps(dataset, network, load) if with_heat else None,
     )
     if tracker is not None:
-        tracker.log_metrics({f"{section}/{name}": value for name, value in evaluation.metrics().items()})
+        tracker.log_metrics({f"{section}/{name}": value for name, value in _tracked(evaluation).items()})
         with tempfile.TemporaryDirectory() as place:
             for name in ("report.html", "report.json"):
                 save_report(evaluation, FPTPredictions.load(source), Path(place) / name)
                 tracker.log_artifact(Path(place) / name, f"report_{section}")
     return evaluation
+
+
+def _tracked(evaluation: FPTEvaluation) -> dict[str, float]:
+    """The scores with the ends of their intervals; of operating points and single classes the values alone, for a run's page stays readable."""
+    return {
+        name: value
+        for name, value in evaluation.metrics().items()
+        if not (name.endswith(("_low", "_high")) and "/" in name)
+    }

@@ -1,4 +1,9 @@
-"""save_report: an evaluation as a file. fpt_write_report: from a folder of predictions to its report."""
+"""save_report: an evaluation as a file. fpt_write_report: from a folder of predictions to its report.
+
+One rule for calibrations: a report uses one of the very weights that its predictions are of, or none, and writes into its own folder
+alone. The training's report lies in the run's folder, so that the run's ``calibration.json`` is the training's; an evaluation later,
+of other images or other weights, leaves it as it is.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +93,9 @@ def fpt_write_report(
 ) -> FPTEvaluation:
     """Evaluate the predictions that an evaluation left in a folder; write ``report.json`` and ``report.html`` there.
 
-    The calibration is fitted on ``validation_predictions.json``, and kept as ``calibration.json`` beside it; without such predictions
-    a ``calibration.json`` is read. Both are looked for in ``folder``, then in ``run_dir``. Reports of other sections than the test
+    The calibration is fitted on ``validation_predictions.json``; without such predictions a ``calibration.json`` is read. Both are looked
+    for in ``folder``, then in ``run_dir``, and must be of the weights that were evaluated. What is fitted is kept as ``calibration.json``
+    in ``folder``; nothing is written to ``run_dir``. Reports of other sections than the test
     are called ``report_validation.html`` and so on.
 
     Args:
@@ -115,7 +121,8 @@ def fpt_write_report(
         OSError: a file cannot be written.
 
     Warns:
-        UserWarning: some of the images or patients are in the validation predictions too; then nothing is calibrated.
+        UserWarning: some of the images or patients are in the validation predictions too, then nothing is calibrated; or
+            validation predictions or a calibration are of other weights, and are passed over.
     """
     source = Path(folder)
     predictions = FPTPredictions.load(source / f"{section}_predictions.json")
@@ -140,10 +147,13 @@ def fpt_write_report(
 
 
 def _calibration(places: Sequence[Path], predictions: FPTPredictions, aggregate: str | None) -> FPTCalibration | None:
-    """Fitted on the validation predictions of the first place that has some, else read from the first that has one."""
+    """Fitted on the validation predictions of the first place that has some of these weights and kept in ``places[0]``; else read from
+    the first place that has one of them."""
     for place in places:
         if (place / _VALIDATION).is_file():
             validation = FPTPredictions.load(place / _VALIDATION)
+            if not _of_the_same(validation.weights_sha256, predictions.weights_sha256, _VALIDATION):
+                continue
             shared = _shared(validation, predictions)
             if shared:
                 warnings.warn(
@@ -153,17 +163,36 @@ def _calibration(places: Sequence[Path], predictions: FPTPredictions, aggregate:
                 )
                 return None
             calibration = fit_calibration(validation, aggregate=aggregate)
-            calibration.save(place / _CALIBRATION)
+            calibration.save(places[0] / _CALIBRATION)
             return calibration
     for place in places:
         if (place / _CALIBRATION).is_file():
-            return FPTCalibration.load(place / _CALIBRATION)
+            calibration = FPTCalibration.load(place / _CALIBRATION)
+            if _of_the_same(calibration.weights_sha256, predictions.weights_sha256, _CALIBRATION):
+                return calibration
     return None
+
+
+def _of_the_same(theirs: str, ours: str, name: str) -> bool:
+    """Whether a file is of the weights that were evaluated, or neither says which; warns where it is not."""
+    if theirs == ours:
+        return True
+    if theirs and ours:
+        why = "is of other weights than these predictions"
+    else:
+        why = f"cannot be compared with these predictions, for {'they do' if theirs else 'it does'} not say of which weights"
+    warnings.warn(
+        f"report: {name} {why}, so it is not used; evaluate the validation section with the same weights into the same folder.",
+        stacklevel=4,
+    )
+    return False
 
 
 def _shared(validation: FPTPredictions, predictions: FPTPredictions) -> str:
     """What validation and another section have in common; empty where they are apart, or the validation section itself."""
-    images = len(set(validation.keys) & set(predictions.keys))
+    by_name = set(validation.keys) & set(predictions.keys)
+    by_content = set(validation.contents) & set(predictions.contents)
+    images = max(len(by_name), len(by_content))
     patients = len(set(validation.groups) & set(predictions.groups))
     if validation.keys == predictions.keys or not (images or patients):
         return ""

@@ -2,7 +2,8 @@
 
 Decisions:
 
-* Ages (a column with ``age`` among the words of its name, as numbers or DICOM's ``055Y``) are put in bands of twenty years; other
+* Ages (a column with ``age`` among the words of its name, such as ``age`` or ``PatientAge``, as numbers or DICOM's ``055Y``; or any column
+  of nothing but DICOM's ages) are put in bands of twenty years; other
   numbers of more than twelve values in quarters; anything else is its own group. Where nothing is known the group is ``unknown``.
 * A group of fewer than ten images, or of which every image has the same labels, is listed with its numbers and without scores.
 * A column that would make more than twenty groups is left out unless it was asked for by name, and that is said.
@@ -32,6 +33,8 @@ _MOST_GROUPS = 20
 _MOST_VALUES = 12
 _BANDS = ((0, "under 20"), (20, "20 to 39"), (40, "40 to 59"), (60, "60 to 79"), (80, "80 and over"))
 _AGE = re.compile(r"0*(\d+(?:\.\d+)?)([YMWD]?)", re.IGNORECASE)
+_DICOM_AGE = re.compile(r"\d{3}[DWMY]")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 1 / 52.2, "D": 1 / 365.25}
 
 
@@ -105,15 +108,23 @@ def groups_of_column(name: str, values: Sequence[str]) -> list[str]:
     Example:
         >>> groups_of_column("age", ["55.0", "055Y", "7", "", "85"])
         ['40 to 59', '40 to 59', 'under 20', 'unknown', '80 and over']
+        >>> groups_of_column("PatientAge", ["045Y", "018M"])
+        ['40 to 59', 'under 20']
     """
     texts = [str(value).strip() for value in values]
     texts = ["" if text.lower() in ("nan", "none", "na", "n/a", "unknown") else text for text in texts]
-    if "age" in re.split(r"[^a-z]+", name.lower()):
+    if _is_age(name, texts):
         return [_band(text) for text in texts]
     numbers = [_number(text) for text in texts if text]
     if len(set(texts)) > _MOST_VALUES and all(number is not None for number in numbers):
         return _quarters(texts)
     return [text or UNKNOWN for text in texts]
+
+
+def _is_age(name: str, texts: Sequence[str]) -> bool:
+    words = {word.lower() for word in _WORDS.findall(name)}
+    known = [text for text in texts if text]
+    return bool(words & {"age", "patientage"}) or (bool(known) and all(map(_DICOM_AGE.fullmatch, known)))
 
 
 def _band(text: str) -> str:

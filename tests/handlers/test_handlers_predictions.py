@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from toy_training import Toy, samples
 
 from monai_fpt.handlers import FPTPredictionSaver
 from monai_fpt.handlers._rows import PredictionRow, dealt_together
+from monai_fpt.metrics import FPTPredictions, fpt_weights_sha256
 
 
 def written(path: Path) -> list[list[str]]:
@@ -107,3 +109,51 @@ def test_class_names_that_clash_are_refused(tmp_path: Path, classes: list[str]) 
 def test_the_parts_of_several_ranks_are_put_in_the_order_of_the_data() -> None:
     rows = [PredictionRow(str(i), (1.0, 0.0), None) for i in range(7)]
     assert dealt_together([rows[0::3], rows[1::3], rows[2::3]]) == rows
+
+
+# --- what is kept beside the table, for reports
+
+
+def items(folder: Path, count: int = 8) -> list[dict[str, Any]]:
+    """A data list whose files differ, but for the first two."""
+    made = []
+    for one in samples(count):
+        path = folder / "images" / one["key"]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"copy" if len(made) < 2 else one["key"].encode())
+        made.append({"key": one["key"], "image": str(path), "label": one["label"]})
+    return made
+
+
+def kept(folder: Path, listed: list[dict[str, Any]], network: Any) -> FPTPredictions:
+    """What a saver leaves of an evaluation of this network."""
+    saver = FPTPredictionSaver(folder / "p.csv", ["healthy", "ill"], items=listed)
+    saver.started(None)
+    for one in listed:
+        row = sample(one["key"], 0.5, 0.5, label=one["label"], logits=torch.zeros(2))
+        saver.iteration_completed(SimpleNamespace(state=SimpleNamespace(output=[row], batch=None)))
+    saver.completed(SimpleNamespace(network=network))
+    return FPTPredictions.load(folder / "p.json")
+
+
+def test_predictions_say_of_which_weights_and_images_they_are(tmp_path: Path, toy: Callable[..., Toy]) -> None:
+    listed = items(tmp_path)
+    listed[7]["frame"] = 3
+    network = toy(tmp_path).network
+    found = kept(tmp_path, listed, network)
+    assert found.weights_sha256 == fpt_weights_sha256(network.state_dict())
+    hashes = [hashlib.sha256(Path(item["image"]).read_bytes()).hexdigest() for item in listed]
+    assert found.contents == (*hashes[:7], f"{hashes[7]}#3") and hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_wrapped_network_has_the_weights_of_what_is_inside(tmp_path: Path, toy: Callable[..., Toy]) -> None:
+    listed = items(tmp_path)
+    network = toy(tmp_path).network
+    wrapped = kept(tmp_path, listed, torch.nn.DataParallel(network))
+    assert wrapped.weights_sha256 == fpt_weights_sha256(network)
+
+
+def test_contents_are_unknown_where_a_file_is_gone(tmp_path: Path, toy: Callable[..., Toy]) -> None:
+    listed = items(tmp_path)
+    Path(listed[3]["image"]).unlink()
+    assert kept(tmp_path, listed, toy(tmp_path).network).contents == ()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tracking_stores import Line, all_runs, fresh_store, lay_line
 
 from monai_fpt.data import FPTDataList
 from monai_fpt.handlers import FPTTracker, sync_tracking
+from monai_fpt.handlers._provenance import provenance_tags
 from monai_fpt.handlers._system import SystemSampler
 
 
@@ -275,3 +279,21 @@ def test_an_address_with_a_password_is_no_parameter() -> None:
 
     told = fpt_tracked_params({"tracking_uri": "https://ann:geheim@mlflow.site", "seed": 1})
     assert "geheim" not in str(told) and told["seed"] == 1
+
+
+PROGRAMS = {"file": (None, "/home/ann/train.py", "train.py"), "command": (None, "-c", ""), "shell": (None, "", "")}
+MODULES = {
+    "module": ("a.train", "x", "a.train"),
+    "package": ("monai.bundle.__main__", "/x/__main__.py", "monai.bundle"),
+}
+
+
+@pytest.mark.parametrize(("module", "started", "told"), (PROGRAMS | MODULES).values(), ids=PROGRAMS | MODULES)
+def test_the_program_is_told_without_its_folder(
+    module: str | None, started: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = types.ModuleType("__main__")
+    main.__spec__ = None if module is None else importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", [started])
+    assert provenance_tags().get("mlflow.source.name", "") == told

@@ -131,6 +131,42 @@ def test_a_run_that_never_reached_the_store_is_made_with_its_own_times(tmp_path:
     assert report.sent == 12 and report.left == 0
 
 
+RESUMED_WHEN = {"the store is still away": True, "the store is back": False}
+
+
+@pytest.mark.parametrize("away", RESUMED_WHEN.values(), ids=RESUMED_WHEN)
+def test_a_run_that_failed_during_an_outage_and_was_resumed_is_synced_as_it_ended_last(
+    away: bool, tmp_path: Path, line: Line
+) -> None:
+    run_dir, uri = tmp_path / "run", fresh_store(tmp_path / "store")
+    first = FPTTracker(run_dir, run_name="one", tracking_uri=uri)
+    first.log_metrics({"loss": 3.0}, 1)
+    line.down = True
+    first.log_metrics({"loss": 2.0}, 2)
+    (run_dir / "last.pt").touch()
+    first.fail(RuntimeError("no memory"))
+    assert all_runs(uri)["one"].info.status == "RUNNING"
+
+    line.down = away
+    resumed = FPTTracker(run_dir, tracking_uri=uri, resume=True)
+    resumed.log_metrics({"loss": 1.0}, 3)
+    before = heartbeat()["time"]
+    line.down = True
+    resumed.close()
+    line.down = False
+    assert not finished(resumed)
+
+    report = sync_tracking(run_dir)
+    assert report.complete and [run.run_name for run in report.runs] == ["one"]
+    run = all_runs(uri)["one"]
+    assert run.info.status == "FINISHED" and run.info.end_time >= before
+    assert not {"error", "stale"} & run.data.tags.keys()
+    history = MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
+    assert [(one.step, one.value) for one in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert run.data.metrics["loss"] == 1.0
+    assert finished(resumed) and sync_tracking(run_dir).runs == ()
+
+
 class Killed(BaseException):
     """The process is gone: nothing after this happens."""
 

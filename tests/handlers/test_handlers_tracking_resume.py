@@ -223,7 +223,7 @@ def test_a_store_that_forgot_the_run_gets_it_again(run_dir: Path) -> None:
     ("uri", "told"),
     [
         ("http://server:5000", "http://server:5000"),
-        ("http://anna:pass:word@server/x", "http://anna:***@server/x"),
+        ("http://anna:pass:word@server/x", "http://***@server/x"),
         ("postgresql://anna:p%40ss@db:5432/mlflow", "postgresql://anna:***@db:5432/mlflow"),
         ("sqlite:////a/b/mlflow.db?timeout=3", "sqlite:////a/b/mlflow.db?timeout=3"),
         ("sqlite:///{run}/sub/mlflow.db", "sqlite:///{run_dir}/sub/mlflow.db"),

@@ -15,7 +15,7 @@ from PIL import Image
 
 import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's or timm's first import
 from monai_fpt.features import FPTModelCard
-from monai_fpt.metrics import FPTPredictions
+from monai_fpt.metrics import FPTPredictions, fpt_weights_sha256
 from monai_fpt.metrics.calibration import fit_calibration
 from monai_fpt.networks import FPTClassifier, FPTConfig
 
@@ -101,14 +101,20 @@ def with_weights_file(folder: Path, weights: Path, seed: int = 0) -> Path:
 
 
 def copied_run(run: Path, folder: Path, predictions: FPTPredictions | None = None) -> Path:
-    """A copy, with other predictions for its test section."""
+    """A copy, with other predictions for its test section, said to be of its weights unless they say otherwise."""
     folder.mkdir(parents=True)
     for path in run.iterdir():
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
     if predictions is not None:
-        predictions.save(folder / "test_predictions.json")
+        whose = predictions.weights_sha256 or weights_of(folder)
+        dataclasses.replace(predictions, weights_sha256=whose).save(folder / "test_predictions.json")
     return folder
+
+
+def weights_of(run: Path) -> str:
+    """Which weights a run has."""
+    return fpt_weights_sha256(torch.load(run / "model.pt", weights_only=True))
 
 
 def drawn_predictions(strength: float, count: int = 120, seed: int = 0) -> FPTPredictions:

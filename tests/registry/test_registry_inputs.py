@@ -13,7 +13,7 @@ import pydicom
 import pytest
 import torch
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 from registry_toys import as_text
 
 from monai_fpt.data import ImageOptions, ImageReadError, load_medical_image
@@ -143,3 +143,22 @@ def test_limits_come_from_the_environment(tmp_path: Path) -> None:
     limits = RequestLimits.from_environment({"MONAI_FPT_SERVE_ROOT": str(tmp_path), "MONAI_FPT_SERVE_MAX_MB": "1.5"})
     assert (limits.root, limits.max_bytes) == (tmp_path.resolve(), 1_500_000)
     assert (RequestLimits.from_environment({}).root, RequestLimits.from_environment({}).max_bytes) == (None, 64_000_000)
+
+
+@pytest.mark.parametrize("meta", [True, False], ids=["group-0002-first", "group-0008-first"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["explicit", "implicit"])
+def test_dicom_without_a_preamble_is_read_as_the_file_is(tmp_path: Path, meta: bool, implicit: bool) -> None:
+    write_dicom(tmp_path / "whole.dcm")
+    dataset = pydicom.dcmread(tmp_path / "whole.dcm")
+    dataset.preamble = None
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    if not meta:
+        del dataset.file_meta
+    dataset.save_as(tmp_path / "bare.dcm", enforce_file_format=False, implicit_vr=implicit, little_endian=True)
+    content = (tmp_path / "bare.dcm").read_bytes()
+    assert content[:2] == (b"\x02\0" if meta else b"\x08\0") and content[128:132] != b"DICM"
+    wanted = load_medical_image(tmp_path / "bare.dcm")
+    assert torch.equal(wanted, load_medical_image(tmp_path / "whole.dcm"))
+    with opened_entry(as_text(tmp_path / "bare.dcm"), LIMITS) as path:
+        assert torch.equal(load_medical_image(path), wanted)

@@ -13,7 +13,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from registry_toys import CLASSES, CONFIG, PATIENT, copied_run, untrained_run, with_weights_file
+from registry_toys import CLASSES, CONFIG, PATIENT, copied_run, untrained_run, weights_of, with_weights_file
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
@@ -76,6 +76,11 @@ def test_another_model_gives_another(package: FPTPackage, toy_run: Path, tmp_pat
     state = torch.load(run / "model.pt", weights_only=True)
     state["fusion.prompts"][0, 0, 0] += 1e-6
     torch.save(state, run / "model.pt")
+    for name in ("calibration.json", "test_predictions.json", "validation_predictions.json"):
+        (run / name).unlink()
+    for name in ("calibration.json", "test_predictions.json"):
+        content = json.loads((toy_run / name).read_text(encoding="utf-8"))
+        (run / name).write_text(json.dumps(content | {"weights_sha256": weights_of(run)}), encoding="utf-8")
     assert package_model(run, tmp_path / "fpt").digest != package.digest
 
 
@@ -131,17 +136,15 @@ def test_a_package_appears_whole_or_not_at_all(toy_run: Path, tmp_path: Path, mo
 
 def test_a_folder_that_would_be_told_is_refused(toy_run: Path, tmp_path: Path) -> None:
     run = copied_run(toy_run, tmp_path / "run")
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    config["reader"] = f"$my.reader('{run}/atlas.json')"
-    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"config\.json would tell the registry of the folder"):
-        package_model(run, tmp_path / "fpt")
+    with pytest.raises(ValueError, match=r"README\.md would tell the registry of the folder"):
+        package_model(run, tmp_path / "fpt", intended_use=f"For the images in {run}.")
 
 
 def test_predictions_and_lists_of_another_model_are_refused(toy_run: Path, tmp_path: Path) -> None:
     run = copied_run(toy_run, tmp_path / "a")
-    FPTPredictions(("a",), ("a",), np.array([0]), np.zeros((1, 2)), ("x", "y")).save(run / "test_predictions.json")
-    with pytest.raises(ValueError, match="evaluate this model again"):
+    foreign = FPTPredictions(("a",), ("a",), np.array([0]), np.zeros((1, 2)), ("x", "y"))
+    dataclasses.replace(foreign, weights_sha256=weights_of(run)).save(run / "test_predictions.json")
+    with pytest.raises(ValueError, match=r"is for \['x', 'y'\] .* evaluate this model again"):
         package_model(run, tmp_path / "fpt")
     run = copied_run(toy_run, tmp_path / "b")
     content = json.loads((run / "data_list.json").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.registry import promote_model, register_model
+from monai_fpt.registry.pseudonyms import pseudonymous
+from monai_fpt.report import compare_predictions
 
 
 @pytest.fixture
@@ -134,3 +137,70 @@ def test_what_cannot_be_promoted_is_one_sentence(store: str) -> None:
         promote_model("toy", tracking_uri=store, when="sometimes")
     with pytest.raises(ValueError, match='no model "nothing" with alias "challenger"'):
         promote_model("nothing", tracking_uri=store)
+
+
+# --- which images, and what is written when
+
+
+def with_contents(predictions: FPTPredictions, prefix: str = "content", **changes: Any) -> FPTPredictions:
+    contents = tuple(f"{prefix} {number}" for number in range(len(predictions)))
+    return dataclasses.replace(predictions, contents=contents, **changes)
+
+
+def test_images_are_paired_by_content_in_the_registry_too(register: Any, store: str, client: MlflowClient) -> None:
+    register("contents", with_contents(WEAK))
+    promote_model("contents", tracking_uri=store)
+    renamed = tuple(f"copy {number}" for number in range(len(STRONG)))
+    register("contents", with_contents(STRONG, keys=renamed, groups=renamed))
+    found = promote_model("contents", tracking_uri=store)
+    assert found.promoted and found.comparison is not None and found.comparison.paired_by == "content"
+    register("contents", with_contents(STRONG, "other"))
+    with pytest.raises(ValueError, match="judged by only one of the two"):
+        promote_model("contents", tracking_uri=store)
+    assert aliases(client, "contents") == {"champion": "2", "challenger": "3"}
+
+
+def test_pairing_by_name_is_written_down(register: Any, store: str, client: MlflowClient) -> None:
+    register("names", with_contents(WEAK))
+    promote_model("names", tracking_uri=store)
+    register("names", STRONG)
+    found = promote_model("names", tracking_uri=store)
+    assert found.promoted and "paired by name" in str(found)
+    assert "paired by name" in client.get_model_version("names", "2").tags["fpt.comparison"]
+
+
+def test_unknown_patients_stay_unknown_under_pseudonyms() -> None:
+    none_known, known = pseudonymous(WEAK), pseudonymous(dataclasses.replace(WEAK, groups=("p", *WEAK.groups[1:])))
+    assert not WEAK.patients_known and not none_known.patients_known and known.patients_known
+    comparison = compare_predictions(none_known, none_known, bootstrap=100)
+    assert any("No patients are known" in note for note in comparison.notes)
+
+
+def test_few_resamples_move_no_alias(register: Any, store: str, client: MlflowClient) -> None:
+    register("few", WEAK)
+    promote_model("few", tracking_uri=store)
+    register("few", STRONG)
+    with pytest.raises(ValueError, match="bootstrap=1 resamples can decide nothing"):
+        promote_model("few", tracking_uri=store, bootstrap=1, when="always")
+    assert aliases(client, "few") == {"champion": "1", "challenger": "2"}
+
+
+@pytest.mark.parametrize("step", ["set_registered_model_alias", "delete_registered_model_alias"])
+def test_a_promotion_that_is_cut_off_has_written_nothing_untrue(
+    register: Any, store: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name = f"cut-{step}"
+    for one in (WEAK, STRONG):
+        register(name, one)
+        promote_model(name, tracking_uri=store)
+    client.set_registered_model_alias(name, "challenger", "1")  # the way back to the first, which replaced none
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            promote_model(name, tracking_uri=store, when="always")
+    moved = aliases(client, name)["champion"] == "1"
+    assert moved is (step == "delete_registered_model_alias")
+    assert client.get_model_version(name, "1").tags.get("fpt.replaced_champion") == ("2" if moved else None)
+    promote_model(name, tracking_uri=store, when="always")
+    assert aliases(client, name) == {"champion": "1"}
+    assert client.get_model_version(name, "1").tags["fpt.replaced_champion"] == "2"

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import mlflow
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from registry_toys import CLASSES, CONFIG, copied_run, drawn_predictions, untrained_run, with_weights_file
+from registry_toys import CLASSES, CONFIG, copied_run, drawn_predictions, untrained_run, weights_of, with_weights_file
 from sklearn.metrics import roc_auc_score
 
 from monai_fpt.metrics import FPTPredictions
@@ -184,7 +186,8 @@ def test_a_model_of_many_findings_fits_into_a_database_s_columns(
     config = dataclasses.replace(CONFIG, num_classes=60)
     run = untrained_run(tmp_path / "run", config, classes=classes, task="multilabel")
     thresholds = {f"{name}/{rule}": 0.5 for name in classes for rule in ("youden", "sensitivity_0.90")}
-    FPTCalibration(1.0, thresholds, classes=classes, task="multilabel").save(run / "calibration.json")
+    fitted = FPTCalibration(1.0, thresholds, classes=classes, task="multilabel", weights_sha256=weights_of(run))
+    fitted.save(run / "calibration.json")
     made = register_model(run, "many.findings 2", tracking_uri=store)
     version = client.get_model_version(made.name, made.version)
     assert len(version.description) <= 5000 and "the whole card is artifacts/fpt/README.md" in version.description
@@ -295,3 +298,62 @@ def test_a_version_that_the_registry_did_not_finish_is_taken_back(
     with pytest.raises(RuntimeError, match="did not make a version"):
         register_model(untrained_run(tmp_path / "run"), "toy", tracking_uri=store)
     assert snapshot(client) == untouched
+
+
+# --- at the same time, and afterwards
+
+
+def test_two_that_register_the_same_at_the_same_time_make_one_version(
+    store: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_fpt.registry.register.require_answer", lambda *_: None)  # quicker
+    runs = [with_weights_file(tmp_path / name, tmp_path / "vit.safetensors") for name in ("a", "b")]
+    packed = Barrier(2)
+    made = MlflowClient.create_logged_model
+
+    def together(*arguments: Any, **options: Any) -> Any:
+        packed.wait(60)  # neither has seen a version of the other
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_logged_model", together)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda run: register_model(run, "raced", tracking_uri=store), runs))
+    assert sorted(one.created for one in found) == [False, True] and len({one.version for one in found}) == 1
+    assert [version.version for version in client.search_model_versions("name='raced'")] == [int(found[0].version)]
+    experiment = client.get_experiment_by_name("monai_fpt")
+    assert experiment is not None
+    models = client.search_logged_models([experiment.experiment_id], filter_string="name = 'raced'")
+    assert [model.model_id for model in models] == [found[0].model_id] == [found[1].model_id]
+
+
+def tracked_copy(toy_run: Path, run: Path, store: str) -> str:
+    """A copy of a run that was tracked in this store; the id there."""
+    from monai_fpt.handlers import FPTTracker
+
+    tracker = FPTTracker(run, tracking_uri=store, experiment="training")
+    tracker.start()
+    tracker.close()
+    for path in toy_run.iterdir():
+        if path.is_file():
+            (run / path.name).write_bytes(path.read_bytes())
+    return str(tracker.run_id)
+
+
+def test_a_failed_registration_leaves_no_scores_on_the_training_s_run(
+    store: str, client: MlflowClient, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = tracked_copy(toy_run, tmp_path / "run", store)
+    monkeypatch.setattr(MlflowClient, "create_model_version", lambda *_, **__: (_ for _ in ()).throw(GONE))
+    with pytest.raises(RuntimeError, match="server is gone"):
+        register_model(tmp_path / "run", "scoreless", tracking_uri=store)
+    assert not [name for name in client.get_run(run_id).data.metrics if name.startswith("test_")]
+
+
+def test_scores_that_cannot_be_written_cost_a_warning_and_not_the_version(
+    store: str, client: MlflowClient, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracked_copy(toy_run, tmp_path / "run", store)
+    monkeypatch.setattr(MlflowClient, "log_metric", lambda *_, **__: (_ for _ in ()).throw(GONE))
+    with pytest.warns(UserWarning, match="The model is registered, but its scores could not be written"):
+        made = register_model(tmp_path / "run", "scored later", tracking_uri=store)
+    assert made.created and str(client.get_model_version_by_alias("scored later", "challenger").version) == made.version

@@ -92,6 +92,25 @@ def test_a_frame_is_chosen_row_by_row(predictor: FPTPredictor, tmp_path: Path) -
     assert "2 pages or frames" in rows[2]["error"] and "whole number" in rows[3]["error"]
 
 
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (-1, "frame is -1, which is below 0"),
+        (float("inf"), "no whole number"),
+        ("two", "frame is two, which is no whole number"),
+    ],
+    ids=["negative", "infinite", "text"],
+)
+def test_a_frame_that_cannot_be_costs_its_own_row_only(
+    predictor: FPTPredictor, tmp_path: Path, frame: Any, sentence: str
+) -> None:
+    pages = [Image.fromarray(np.full((70, 60), grey, np.uint8)) for grey in (0, 200)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    rows = asked(predictor, [as_text(tmp_path / "pages.tif")] * 2, [frame, 1])
+    assert [row["status"] for row in rows] == ["error", "ok"]
+    assert sentence in rows[0]["error"] and rows[0]["error"].endswith("count frames from 0.")
+
+
 def test_several_findings_are_a_list(tmp_path: Path, toy_images: Path) -> None:
     run = untrained_run(
         tmp_path, dataclasses.replace(CONFIG, num_classes=3), classes=("a", "b", "c"), task="multilabel"

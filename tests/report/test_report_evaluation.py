@@ -168,7 +168,7 @@ def test_a_calibration_on_the_very_images_is_named() -> None:
     predictions = drawn_predictions("binary")
     own = evaluate_predictions(predictions, calibration=fit_calibration(predictions), bootstrap=0)
     other = evaluate_predictions(
-        predictions, calibration=fit_calibration(drawn_predictions("binary", seed=1)), bootstrap=0
+        predictions, calibration=fit_calibration(drawn_predictions("binary", seed=1, name="other")), bootstrap=0
     )
 
     assert "chosen on these very images" in notes(own) and "very images" not in notes(other)
