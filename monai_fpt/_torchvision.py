@@ -3,7 +3,7 @@
 timm imports torchvision for its data transforms. A torchvision wheel built for CUDA beside a CPU-only torch fails at
 import with ``RuntimeError: operator torchvision::nms does not exist``, although nothing here needs that operator.
 Declaring the missing operators (without an implementation) is enough for transforms and models to import. Where
-torchvision imports by itself nothing is done.
+torchvision imports by itself nothing is done. Importing this module does it; rooms that import timm, torchmetrics or MONAI import it first.
 """
 
 from __future__ import annotations
@@ -36,3 +36,6 @@ def ensure_torchvision() -> None:
         for module in [m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")]:
             del sys.modules[module]
         import torchvision  # noqa: F401
+
+
+ensure_torchvision()

@@ -423,8 +423,6 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and exit code 1."""
-    from monai_fpt.handlers import fpt_root_cause
-
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
@@ -433,6 +431,8 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong option: typer's own exceptions
             error.show()
             sys.exit(error.exit_code)
+        from monai_fpt.handlers import fpt_root_cause
+
         cause = fpt_root_cause(error)
         if cause is None or os.environ.get("MONAI_FPT_DEBUG"):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.data.build import build_data_list, build_prediction_list
 from monai_fpt.data.datalist import FPTDataList
 from monai_fpt.data.errors import ImageReadError

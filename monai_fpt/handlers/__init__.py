@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.handlers._run_file import FPTTrackedRun, tracked_run
 from monai_fpt.handlers._store import fpt_tracking_uri
 from monai_fpt.handlers.checkpoint import FPTCheckpointHandler, fpt_strictly_better

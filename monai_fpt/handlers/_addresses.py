@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HIDDEN", "hidden_address", "hidden_text"]
+__all__ = ["HIDDEN", "SECRET_NAME", "hidden_address", "hidden_text", "lets_in"]
 
 HIDDEN = "***"
 SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
@@ -34,9 +34,24 @@ _HARMLESS = {
     *("mode", "port", "sslmode", "target_session_attrs", "timeout", "uri", "version"),
 }
 _IN_TEXT = re.compile(rf"(?<![A-Za-z0-9+.-])(?:(?<=')({SCHEME}[^'\n]*)|(?<=\")({SCHEME}[^\"\n]*)|({SCHEME}\S*))")
-_ASSIGNED = re.compile(
-    r"(?i)\b((?:\w*_)?(?:password|passwd|pwd|token|secret|api_?key|access_?key))(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s,;&'\"()]+)"
+_OPENS = r"(?:access|api|app|auth|bearer|databricks|git|github|gitlab|hf|huggingface|mlflow|refresh|secret|session|tracking|user)"
+SECRET_NAME = (  # a class token, a pool token and a number of tokens are none
+    r"(?:[\w-]*(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?"
+    rf"|(?:[\w-]*{_OPENS}[_-]?)?token|[\w-]*{_OPENS}[_-]?tokens)"
 )
+_ASSIGNED = re.compile(
+    rf"(?i)(?<![\w-])({SECRET_NAME})(['\"]?\s*(?:=(?!=)|:(?![:/]))\s*)"
+    r"('[^']*'|\"[^\"]*\"|(?!(?:true|false|none|null)\b|[@$])[^\s,;&'\"(){}]+)"
+)
+
+
+_LETS_IN = re.compile(rf"(?i){SCHEME}(?:[^\s/'\"@]+@|[^\s/'\":@]+:[^\s'\"]*@|[^\s'\"]*[?&;]{SECRET_NAME}=(?!\*))")
+
+
+def lets_in(text: str) -> bool:
+    """Whether an address in a text holds a password or a token. Stricter than what is hidden: an address that only might is none."""
+    found = _LETS_IN.search(text)
+    return found is not None and f"{HIDDEN}@" not in found[0]
 
 
 def hidden_address(address: str) -> str:
@@ -75,7 +90,12 @@ def hidden_text(text: str) -> str:
         text: any; an address in quotes ends with them, another one with the next blank.
     """
     text = _IN_TEXT.sub(lambda found: hidden_address(found[0]), text)
-    return _ASSIGNED.sub(lambda found: found[1] + found[2] + HIDDEN, text)
+    return _ASSIGNED.sub(_hidden_value, text)
+
+
+def _hidden_value(found: re.Match[str]) -> str:
+    quote = found[3][0] if found[3][0] in "'\"" else ""
+    return f"{found[1]}{found[2]}{quote}{HIDDEN}{quote}"
 
 
 def _divided(rest: str) -> tuple[str, str]:

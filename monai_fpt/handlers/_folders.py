@@ -18,10 +18,10 @@ from urllib.parse import unquote
 
 __all__ = ["last_part", "private_paths", "without_folders"]
 
-_BEFORE = r"(?<![^\s'\"`(\[{=,;:|<>])"
-_NAME = r"[^\s'\"`/\\,;:|<>()\[\]{}$@*?]+"
+_BEFORE = r"(?<![^\s'\"`(\[{=,;:|<>“”„‘’‚«»→])"
+_NAME = r"[^\s'\"`/\\,;:|<>()\[\]{}$@*?“”„‘’‚«»→]+"
 _BACK = r"\\\\?"  # also doubled
-_FILE = r"(?:file:/+|sqlite(?:\+\w+)?:///)(?:/|(?=[A-Za-z]:))|file:/+"  # sqlite:///x.db lies in the working directory
+_FILE = r"(?:(?i:file):/+|sqlite(?:\+\w+)?:///)(?:/|(?=[A-Za-z]:))|(?i:file):/+"  # sqlite:///x.db lies in the working directory
 _STARTS = rf"(?:{_FILE}|[A-Za-z]:(?:{_BACK}|/)|\\\\(?:\\\\)?(?=\w)|//(?=\w)|~[\w.-]*/|/(?=[\w.]))"
 _QUOTED = re.compile(rf"(?<=(['\"`])){_STARTS}[^'\"`\n]*?{_NAME}[^'\"`\n]*?(?=\1)")
 _BARE = re.compile(
@@ -46,7 +46,7 @@ def last_part(path: str) -> str:
         >>> last_part("C:\\\\Users\\\\ann\\\\skin.csv"), last_part("/home/ann"), last_part("file:///mnt/study%201")
         ('skin.csv', '~', 'study 1')
     """
-    text = unquote(path) if path.startswith("file:") else path
+    text = unquote(path) if path.lower().startswith("file:") else path
     parts = [part for part in re.split(r"[\\/]+", text) if part]
     if len(parts) > 1 and parts[-2].lower() in _HOMES:
         return HOME

@@ -21,6 +21,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from monai_fpt.handlers._addresses import hidden_address
+
 __all__ = ["SQLITE", "checked_uri", "fpt_tracking_uri", "open_experiment", "quiet_loggers", "sqlite_file"]
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -65,6 +67,8 @@ def open_experiment(uri: str, name: str) -> tuple[Any, str]:
         RuntimeError: the experiment is deleted in this store.
         Exception: whatever MLflow raises when the store cannot be opened.
     """
+    if hidden_address(uri) != uri:  # MLflow prints the address of each run that ends
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for variable, value in HTTP_DEFAULTS.items():
         os.environ.setdefault(variable, value)
     from mlflow import MlflowClient

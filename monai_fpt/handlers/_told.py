@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import PureWindowsPath
 from typing import Any
 
-from monai_fpt.handlers._addresses import HIDDEN, hidden_text
+from monai_fpt.handlers._addresses import HIDDEN, SECRET_NAME, hidden_text
 from monai_fpt.handlers._folders import last_part, without_folders
 
 __all__ = ["kept", "told"]
@@ -27,9 +26,10 @@ _PATHS = {
     "output_file",
     "run_dir",
 }
-_SECRETS = re.compile(
-    r"(?i)(password|passwd|secret|api_?key|access_?key|private_?key|credentials?|(^|_|-)(token|pwd))$"
-)
+_SECRETS = re.compile(rf"(?i){SECRET_NAME}")
+_WHOLE = re.compile(
+    r"(?:/|~[\w.-]*/|[A-Za-z]:[\\/]|\\\\)[\w.~-]+(?:[\\/][^\\/]+)+[\\/]?"
+)  # one absolute path, blanks in its names too
 _NO_ADDRESS = "not recorded: an address may hold a password"
 _MADE = ("@", "%")  # references; what begins with $ is an expression, and its text is looked through
 
@@ -59,6 +59,8 @@ def kept(value: Any, name: str = "") -> Any:
 
 
 def _each(value: Any, name: str, change: Callable[[str, str], str]) -> Any:
+    if isinstance(value, Mapping | list | tuple) and _SECRETS.fullmatch(name):
+        return HIDDEN
     if isinstance(value, Mapping):
         return {key: _each(one, str(key), change) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -71,14 +73,13 @@ def _kept(text: str, name: str) -> str:
         return hidden_text(text)
     if name == "tracking_uri":
         return _NO_ADDRESS
-    return HIDDEN if _SECRETS.search(name) else hidden_text(text)
+    return HIDDEN if _SECRETS.fullmatch(name) else hidden_text(text)
 
 
 def _told(text: str, name: str) -> str:
     text = _kept(text, name)
     if text.startswith("$") or text == _NO_ADDRESS:
         return without_folders(text)
-    whole = PureWindowsPath(text)  # reads both kinds of slashes
-    if "://" not in text and (name in _PATHS or (bool(whole.root) and len(whole.parts) > 1)):
+    if "://" not in text and (name in _PATHS or _WHOLE.fullmatch(text)):
         return last_part(text)
     return without_folders(text)

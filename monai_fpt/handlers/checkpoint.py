@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 
+from monai_fpt.handlers._evaluated import set_aside
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._plain import plain_state
 from monai_fpt.handlers._ranks import process_rank
@@ -140,6 +141,7 @@ class FPTCheckpointHandler:
 
     def _save_model(self) -> None:
         if process_rank() == 0:
+            set_aside(self.model_path.parent)
             self._write(self.model_path, plain_state(dict(unwrapped_network(self.network).state_dict()), "network"))
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:

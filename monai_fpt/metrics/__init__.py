@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.metrics.calibration import FPTCalibration, fit_calibration
 from monai_fpt.metrics.functional import (
     FPT_SCORES,

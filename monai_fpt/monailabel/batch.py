@@ -59,5 +59,8 @@ class FPTBatchInfer(BatchInferTask):  # type: ignore[misc]
             except HTTPException as error:
                 results[image_id] = {"error": str(error.detail)}
                 logger.warning("Batch inference: %s", error.detail)
+            except Exception as error:  # whatever it is, the answers of the others are not lost with it
+                results[image_id] = {"error": " ".join(str(error).split()) or type(error).__name__}
+                logger.exception("Batch inference: %s", image_id)
             logger.info("Batch inference: %d of %d", number, len(chosen))
         return results

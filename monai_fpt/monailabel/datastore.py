@@ -39,6 +39,7 @@ from filelock import FileLock
 from monailabel.interfaces.datastore import Datastore
 
 from monai_fpt.data import is_image_file
+from monai_fpt.features.store import file_sha256
 from monai_fpt.monailabel.errors import RequestError
 from monai_fpt.monailabel.names import LABELS_FOLDER, checked_id, checked_tag, label_suffix, path_within
 from monai_fpt.monailabel.study_images import StudyImages, image_stem
@@ -48,6 +49,7 @@ __all__ = ["FINAL", "ORIGINAL", "FPTDatastore"]
 
 FINAL = "final"
 ORIGINAL = "original"
+_SAYS_ITSELF = (".json", ".geojson", ".txt", ".xml")  # labels that are read without their information
 _INFO, _HISTORY, _IMAGES, _LOCKS = ".info", ".history", ".images", ".locks"
 
 logger = logging.getLogger(__name__)
@@ -274,13 +276,20 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         info |= {"ts": int(time.time()), "name": f"{image_id}{suffix}", "ext": suffix}
         target = path_within(self.labels / tag, image_id)
         target = target.with_name(target.name + suffix)
+        image = self.images.paths[image_id]
+        info |= {"image_mtime_ns": image.stat().st_mtime_ns, "image_sha256": file_sha256(image)}
         with self._locked(image_id):
+            before = self._label_paths(image_id, tag)
+            for path in before:
+                self._remember_found(image_id, tag, path)
             self._remember(image_id, tag, source, suffix, info)
-            before = self._label_path(image_id, tag)
+            if suffix not in _SAYS_ITSELF:  # a kill must not leave a new map with the names of the one before
+                self._info_path(tag, image_id).unlink(missing_ok=True)
             copy_whole(source, target)
             self._write_info(tag, image_id, info)
-            if before is not None and before != target:
-                before.unlink(missing_ok=True)
+            for path in before:
+                if path != target:
+                    path.unlink(missing_ok=True)
         logger.info("Label kept: %s %s", tag, image_id)
         return image_id
 
@@ -293,14 +302,15 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         image_id = self.resolve(label_id)
         tag = self._checked(lambda: checked_tag(label_tag))
         with self._locked(image_id):
-            path = self._label_path(image_id, tag)
-            if path is None:
+            paths = self._label_paths(image_id, tag)
+            if not paths:
                 raise RequestError(
                     404, f"Image {image_id!r} has no label with the tag {tag!r}; GET /datastore/?output=all lists all."
                 )
             info = self._read_info(tag, image_id) | {"removed": int(time.time())}
-            self._remember(image_id, tag, path, label_suffix(path.name), info)
-            path.unlink()
+            for path in paths:  # all, or the one before would be the label again
+                self._remember(image_id, tag, path, label_suffix(path.name), info)
+                path.unlink()
             self._info_path(tag, image_id).unlink(missing_ok=True)
 
     def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
@@ -348,7 +358,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         for folder, _, files in os.walk(root):
             for file in files:
                 path = Path(folder, file)
-                image_id = self.images.of_label(path.relative_to(root).as_posix())
+                image_id = self._image_of(path, tag)
                 if image_id is not None and (
                     image_id not in found or self._newer(path, found[image_id], image_id, tag)
                 ):
@@ -356,18 +366,38 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         return {image_id: found[image_id] for image_id in images if image_id in found}
 
     def _label_path(self, image_id: str, tag: str) -> Path | None:
-        root = self.labels / tag
-        folder = path_within(root, image_id).parent
-        begins = image_stem(image_id).rpartition("/")[2]
         found: Path | None = None
-        for path in folder.glob("*") if folder.is_dir() else ():
-            if (
-                path.name.startswith(begins)
-                and path.is_file()
-                and self.images.of_label(path.relative_to(root).as_posix()) == image_id
-            ):
-                found = path if found is None or self._newer(path, found, image_id, tag) else found
+        for path in self._label_paths(image_id, tag):
+            found = path if found is None or self._newer(path, found, image_id, tag) else found
         return found
+
+    def _label_paths(self, image_id: str, tag: str) -> list[Path]:
+        """All files that are a label of an image: one, unless a kill or another program left more."""
+        folder = path_within(self.labels / tag, image_id).parent
+        begins = image_stem(image_id).rpartition("/")[2]
+        return [
+            path
+            for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+            if path.name.startswith(begins) and path.is_file() and self._image_of(path, tag) == image_id
+        ]
+
+    def _image_of(self, path: Path, tag: str) -> str | None:
+        """The image that a label's file is of. The history knows for which ids labels were saved here."""
+
+        def saved_for(image_id: str) -> bool:
+            folder = self.labels / _HISTORY / tag / image_id
+            return folder.is_dir() and any(entry.is_file() for entry in folder.glob("*.info.json"))
+
+        return self.images.of_label(path.relative_to(self.labels / tag).as_posix(), saved_for)
+
+    def _remember_found(self, image_id: str, tag: str, path: Path) -> None:
+        """Keep a label that another program put there, before it goes."""
+        folder = path_within(self.labels / _HISTORY / tag, image_id)
+        content = path.read_bytes()
+        kept = folder.iterdir() if folder.is_dir() else ()
+        if any(p.stat().st_size == len(content) and p.read_bytes() == content for p in kept):
+            return
+        self._remember(image_id, tag, path, label_suffix(path.name), {"found": int(time.time())})
 
     def _newer(self, path: Path, other: Path, image_id: str, tag: str) -> bool:
         """Which of two files is the label, where a kill left the one before beside it."""

@@ -78,6 +78,7 @@ class StudyFeatures:
         self._pass = threading.Lock()  # of the backbone and of the writer
         self._foreign = self._foreign_journals()
         self._pooled: dict[str, tuple[FeatureEntry, Tensor]] = {}
+        self._present: dict[str, FeatureEntry] = {}  # of the content that a file had when it was last looked at
 
     @property
     def store(self) -> FeatureStore:
@@ -91,7 +92,10 @@ class StudyFeatures:
 
     def has(self, image_id: str, path: str | Path | None = None) -> bool:
         """Whether an image is in the cache; with its path, in its present content."""
-        return self._find(image_id, path) is not None
+        found = self._find(image_id, path)
+        if found is not None and path is not None:
+            self._present[image_id] = found
+        return found is not None
 
     def ensure(self, image_id: str, path: str | Path) -> None:
         """Have an image in the cache: at once where it is, after one backbone pass where it is not.
@@ -120,6 +124,8 @@ class StudyFeatures:
                 self._writer = self._store.writer()
             self._writer.add(image_id, sha256, facts.st_size, facts.st_mtime_ns, features, indices, thumbnail)
             self._writer.flush()
+            self._present.pop(image_id, None)
+            self.has(image_id, path)  # remembers it as the present content
         self.tokens([image_id])
 
     def compute(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,7 +142,7 @@ class StudyFeatures:
         return thumbnail[None], features[None].float(), indices[None]
 
     def get(self, image_ids: Sequence[str]) -> tuple[Tensor, CachedFeatures]:
-        """Thumbnails and features of images, newest content.
+        """Thumbnails and features of images, in the content that :meth:`ensure` or :meth:`has` last found in their files.
 
         Args:
             image_ids: ids that :meth:`ensure` has seen.
@@ -229,8 +235,12 @@ class StudyFeatures:
         with self._pass:
             self._close_writer()
 
+    def entry(self, image_id: str) -> FeatureEntry | None:
+        """Which features :meth:`get` gives of an image: of its present content, else the newest; None where there are none."""
+        return self._present.get(image_id) or self._find(image_id, None)
+
     def _entry(self, image_id: str) -> FeatureEntry:
-        entry = self._find(image_id, None)
+        entry = self.entry(image_id)
         if entry is None:
             raise KeyError(f"The features of image {image_id!r} are not in the cache; call ensure() first.")
         return entry

@@ -14,6 +14,10 @@ The form is recognised by the file's suffix and its content:
 Decisions:
 
 - A value of a label map without a name is refused: whether 1 is the first class or the second is a guess.
+- A number is an index, but not where classes are named with digits (``"1"``, ``"2"``, ``"3"``): there it is a name, and one
+  that would be another class as an index is refused.
+- That an image is of none of several classes has to be said (``{"labels": []}``, or a prediction); a file in which nothing of
+  a class stands is no such answer.
 - Names are compared as they are, then without regard to case, for some clients write them in lower case.
 - Two classes where classes exclude each other, no class at all, and a name that no class has are errors, in one sentence:
   a reader's work is never dropped or bent silently. Segments of the saliency map and the background are passed over.
@@ -34,6 +38,7 @@ __all__ = ["SALIENCY_PREFIX", "LabelError", "class_names", "read_label"]
 
 SALIENCY_PREFIX = "saliency"
 _PASSED_OVER = ("background", "")
+_KEYS = ("label", "class", "labels", "classes")
 _MAPS = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".png", ".tif", ".tiff")
 _MOST_BYTES = 64 * 2**20
 
@@ -73,9 +78,12 @@ def read_label(
             f'The label "{path.name}" has more than {_MOST_BYTES // 2**20} MiB; send a label of one image.'
         )
     name = path.name.lower()
+    none_is_said = False
     try:
         if name.endswith((".json", ".geojson")):
-            found = _of_json(json.loads(path.read_text(encoding="utf-8")), task)
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = _of_json(content, task)
+            none_is_said = _says_none(content)
         elif name.endswith(".txt"):
             found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         elif name.endswith(".xml"):
@@ -92,6 +100,11 @@ def read_label(
     except Exception as error:  # whatever a decoder raises on broken bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LabelError(f'The label "{path.name}" cannot be read ({reason}); save it again.') from error
+    found = list(found)
+    if task == "multilabel" and not found and not none_is_said:
+        raise LabelError(
+            f'The label "{path.name}" names no class; if the image is of none of {", ".join(classes)}, send JSON {{"labels": []}}.'
+        )
     return class_names(found, classes, task, path.name)
 
 
@@ -131,9 +144,16 @@ def class_names(
 def _class_of(value: Any, classes: Sequence[str]) -> str | None:
     if isinstance(value, bool):
         return None
+    text = str(value).strip()
+    if any(name.strip().isdigit() for name in classes):
+        if isinstance(value, int) and text in classes and classes.index(text) != value and value < len(classes):
+            raise LabelError(
+                f"The number {value} is the name of one class and the index of another ({classes[value]!r}); send the name as text, "
+                f'"{value}".'
+            )
+        return text if text in classes else None
     if isinstance(value, int):
         return classes[value] if 0 <= value < len(classes) else None
-    text = str(value).strip()
     if text in classes:
         return text
     alike = [name for name in classes if name.casefold() == text.casefold()]
@@ -149,12 +169,19 @@ def _of_json(content: Any, task: str) -> list[Any]:
         return [name for part in content for name in _of_json(part, task)]
     if not isinstance(content, Mapping):
         raise LabelError('A JSON label holds neither a name nor an object; send {"label": "name of the class"}.')
-    for key in ("label", "class", "labels", "classes"):
-        if content.get(key) is not None:
-            value = content[key]
-            if isinstance(value, Mapping) and "name" in value:
-                value = value["name"]
-            return list(value) if isinstance(value, list) else [value]
+    said = {key: _as_list(content[key]) for key in _KEYS if content.get(key) is not None}
+    if "group" in content and isinstance(content.get("label"), Mapping) and "name" not in content["label"]:
+        return [content["group"]]  # DSA's label is a caption
+    if said:
+        several = [value for key in ("labels", "classes") if key in said for value in said[key]]
+        if task == "multilabel" and {"labels", "classes"} & set(said) and "prediction" in content:
+            return (
+                several  # an answer of this server: its "label" is the most probable class, which may be none of them
+            )
+        values = [value for part in said.values() for value in part]
+        if len(said) > 1 and any({str(v) for v in part} != {str(v) for v in values} for part in said.values()):
+            raise LabelError(f"A JSON label says different things under {' and '.join(said)}; send one of them.")
+        return next(iter(said.values()))
     if "prediction" in content:
         scores = {str(part["label"]): float(part["score"]) for part in content["prediction"]}
         if task == "multilabel":
@@ -173,7 +200,25 @@ def _of_json(content: Any, task: str) -> list[Any]:
     raise LabelError('A JSON label says nothing of a class; send {"label": "name of the class"}.')
 
 
+def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, Mapping) and "name" in value:
+        value = value["name"]
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _says_none(content: Any) -> bool:
+    """Whether JSON says that an image is of no class, and does not merely say none."""
+    if not isinstance(content, Mapping):
+        return False
+    return content.get("labels") == [] or content.get("classes") == [] or "prediction" in content
+
+
 def _of_xml(root: ET.Element) -> list[str]:
+    images = [node.get("name") or "" for node in root.iter("image")]
+    if len(images) > 1:
+        raise LabelError(
+            f"An XML label is of {len(images)} images ({', '.join(images[:3])}); export the annotations of one."
+        )
     named = [node.get("PartOfGroup") or "" for node in root.iter("Annotation")]
     for kind in ("tag", "box", "polygon", "polyline", "points", "mask", "ellipse", "cuboid"):
         named += [node.get("label") or "" for node in root.iter(kind)]
@@ -181,8 +226,19 @@ def _of_xml(root: ET.Element) -> list[str]:
 
 
 def _of_map(path: Path, info: Mapping[str, Any]) -> list[str]:
-    values, names = _values_and_header(path)
     colours = _labelmap(info)
+    layers = _layers(path, bool(colours))
+    return [name for values, names in layers for name in _of_layer(path, values, names, info, colours, len(layers))]
+
+
+def _of_layer(
+    path: Path,
+    values: npt.NDArray[Any],
+    names: dict[int, str],
+    info: Mapping[str, Any],
+    colours: dict[tuple[int, ...], str],
+    layers: int,
+) -> list[str]:
     if values.ndim == 3 and values.shape[-1] in (3, 4) and colours:
         present = {tuple(map(int, colour[:3])) for colour in np.unique(values.reshape(-1, values.shape[-1]), axis=0)}
         named = [colours.get(colour) for colour in sorted(present)]
@@ -191,8 +247,19 @@ def _of_map(path: Path, info: Mapping[str, Any]) -> list[str]:
                 f'The label map "{path.name}" has colours that its labelmap does not name; export it again.'
             )
         return [name for name in named if name and not _passed_over(name)]
-    names |= _names_of_values(info)
+    sent = _names_of_values(info)
+    clash = [
+        value for value in names if layers == 1 and sent.get(value, names[value]).casefold() != names[value].casefold()
+    ]
+    if clash:
+        raise LabelError(
+            f'The label map "{path.name}" calls the value {clash[0]} {names[clash[0]]!r} and what was sent with it {sent[clash[0]]!r}; '
+            "send one name."
+        )
+    names = names if layers > 1 else names | sent  # in layers a value means another thing in each
     present_values = [int(value) for value in np.unique(values) if value != 0]
+    if any(value != int(value) for value in np.unique(values).tolist()):
+        raise LabelError(f'The label map "{path.name}" has values that are no whole numbers; save it as a label map.')
     unnamed = [value for value in present_values if value not in names]
     if unnamed:
         raise LabelError(
@@ -206,31 +273,36 @@ def _passed_over(name: str) -> bool:
     return name.strip().casefold() in _PASSED_OVER or name.casefold().startswith(SALIENCY_PREFIX)
 
 
-def _values_and_header(path: Path) -> tuple[npt.NDArray[Any], dict[int, str]]:
-    """Pixels, colours in the last axis, and names by value that the file itself has."""
+def _layers(path: Path, coloured: bool) -> list[tuple[npt.NDArray[Any], dict[int, str]]]:
+    """Pixels, colours in the last axis, and names by value that the file itself has; for each layer of 3D Slicer's."""
     name = path.name.lower()
     if name.endswith(".nrrd"):
         import nrrd
 
         pixels, header = nrrd.read(str(path))
-        named = {
-            int(header[f"{key[:-5]}_LabelValue"]): str(value)
-            for key, value in header.items()
-            if key.startswith("Segment") and key.endswith("_Name") and f"{key[:-5]}_LabelValue" in header
-        }
-        return np.asarray(pixels), named
+        segments = [key[:-5] for key in header if key.startswith("Segment") and key.endswith("_Name")]
+        named: dict[int, dict[int, str]] = {}
+        for segment in segments:
+            if f"{segment}_LabelValue" in header:
+                layer = named.setdefault(int(header.get(f"{segment}_Layer", 0)), {})
+                layer[int(header[f"{segment}_LabelValue"])] = str(header[f"{segment}_Name"])
+        if "list" in (header.get("kinds") or [])[:1]:
+            return [(np.asarray(part), named.get(number, {})) for number, part in enumerate(pixels)]
+        if set(named) - {0}:
+            raise LabelError(f'The label map "{path.name}" names layers that it does not have; save it again.')
+        return [(np.asarray(pixels), named.get(0, {}))]
     if name.endswith((".nii", ".nii.gz")):
         import nibabel
 
-        return np.asarray(nibabel.load(path).dataobj), {}
+        return [(np.asarray(nibabel.load(path).dataobj), {})]
     if name.endswith((".mha", ".mhd")):
         import itk
 
-        return np.asarray(itk.array_from_image(itk.imread(str(path)))), {}
+        return [(np.asarray(itk.array_from_image(itk.imread(str(path)))), {})]
     from PIL import Image
 
     with Image.open(path) as image:
-        return np.asarray(image), {}
+        return [(np.asarray(image.convert("RGB") if coloured and image.mode == "P" else image), {})]
 
 
 def _names_of_values(info: Mapping[str, Any]) -> dict[int, str]:
@@ -241,7 +313,7 @@ def _names_of_values(info: Mapping[str, Any]) -> dict[int, str]:
             continue
         label_names = source.get("label_names")
         if isinstance(label_names, Mapping):
-            named |= {int(value): str(name) for name, value in label_names.items()}
+            _name(named, {int(value): str(name) for name, value in label_names.items()})
         label_info = source.get("label_info")
         if isinstance(label_info, Sequence) and not isinstance(label_info, str):
             for number, entry in enumerate(label_info, start=1):
@@ -249,8 +321,17 @@ def _names_of_values(info: Mapping[str, Any]) -> dict[int, str]:
                     value = next(
                         (entry[key] for key in ("labelValue", "label_value", "value", "idx") if key in entry), number
                     )
-                    named[int(value)] = str(entry["name"])
+                    _name(named, {int(value): str(entry["name"])})
     return named
+
+
+def _name(named: dict[int, str], more: Mapping[int, str]) -> None:
+    for value, name in more.items():
+        if named.setdefault(value, name).casefold() != name.casefold():
+            raise LabelError(
+                f"The value {value} of a label map is called {named[value]!r} and {name!r} by what was sent with it; send one of "
+                "label_info and label_names."
+            )
 
 
 def _labelmap(info: Mapping[str, Any]) -> dict[tuple[int, ...], str]:

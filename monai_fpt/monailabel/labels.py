@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_fpt.data import FPTDataList
-from monai_fpt.data.dicom_patients import with_dicom_patients
+from monai_fpt.data.dicom_patients import _patient as dicom_patient
 from monai_fpt.features import FPTModelCard
+from monai_fpt.features.store import file_sha256
 from monai_fpt.monailabel.label_forms import LabelError, class_names, read_label
+from monai_fpt.monailabel.study_images import image_stem
 
 if TYPE_CHECKING:
     from monailabel.interfaces.datastore import Datastore
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["PATIENTS_FILE", "LabelError", "StudyLabels", "class_names", "labelled_data_list", "read_label"]
 
 PATIENTS_FILE = "patients.csv"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,11 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
     """Every image with a label that says a class.
 
     The group of an item is its patient: ``patient`` of the image's information, else of ``patients.csv`` in the studies
-    folder (columns ``image``, a path relative to that folder, and ``patient``), else the DICOM file's Patient ID.
+    folder (columns ``image``, a path relative to that folder, and ``patient``), else the DICOM file's Patient ID. An ID is
+    believed however many images have it, unless all DICOM images of the studies have the same, as an anonymiser writes it:
+    one that counts only up to some share would change its meaning with every label, and tear patients.
+
+    A label whose image has another content than when it was saved is refused: it was given for another picture.
 
     Args:
         datastore: the app's.
@@ -50,9 +59,10 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
         tag: which labels.
 
     Raises:
-        ValueError: a ``patients.csv`` that cannot be read.
+        ValueError: a ``patients.csv`` that cannot be read, that names two patients for an image, or whose rows name no image
+            while a labelled image has no patient.
     """
-    patients = _patients(datastore)
+    patients, strangers = _patients(datastore)
     items: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     for image_id in sorted(datastore.get_labeled_images(tag)):
@@ -62,6 +72,11 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
             names = read_label(path, card.classes, card.task, info)
         except (LabelError, OSError) as error:
             refused[image_id] = str(error)
+            continue
+        if not _is_same_image(datastore.get_image_uri(image_id), info):
+            refused[image_id] = (
+                f"The image {image_id!r} was exchanged after it was labelled; look at it and save its label again."
+            )
             continue
         image_info = datastore.get_image_info(image_id)
         item: dict[str, Any] = {"image": datastore.get_image_uri(image_id), "key": image_id}
@@ -74,17 +89,73 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
         if patient:
             item["group"] = str(patient)
         items.append(item)
-    listed = FPTDataList(card.classes, with_dicom_patients(items), [], [], task=card.task, ordered=card.ordered)
+    items = _with_dicom_patients(items, datastore)
+    lonely = [item["key"] for item in items if "group" not in item]
+    if strangers and lonely:
+        raise ValueError(
+            f"{PATIENTS_FILE} names {len(strangers)} images that are not in the studies folder, the first is {strangers[0]!r}, while the "
+            f"labelled image {lonely[0]!r} has no patient; write images as their paths in the folder, suffix included."
+        )
+    listed = FPTDataList(card.classes, items, [], [], task=card.task, ordered=card.ordered)
     return StudyLabels(listed, refused)
 
 
-def _patients(datastore: Datastore) -> dict[str, str]:
+def _is_same_image(path: str, info: Mapping[str, Any]) -> bool:
+    """Whether an image has the content it had when its label was saved; labels of other programs do not say."""
+    known = info.get("image_sha256")
+    if known is None:
+        return True
+    time_ns = Path(path).stat().st_mtime_ns
+    untouched = (
+        info.get("image_mtime_ns") == time_ns and time_ns % 1_000_000_000 != 0
+    )  # whole seconds come from archives
+    return untouched or file_sha256(path) == known
+
+
+def _with_dicom_patients(items: list[dict[str, Any]], datastore: Datastore) -> list[dict[str, Any]]:
+    found = {item["key"]: dicom_patient(Path(item["image"])) for item in items if "group" not in item}
+    names = {name for name in found.values() if name}
+    if len(names) == 1 and not _is_told_apart(next(iter(names)), datastore):
+        logger.warning(
+            "All DICOM images of the studies have one Patient ID, so it is taken for no patient and images of a patient may lie on "
+            "both sides of the split; name patients in %s.",
+            PATIENTS_FILE,
+        )
+        return items
+    return [item | {"group": found[item["key"]]} if found.get(item["key"]) else item for item in items]
+
+
+def _is_told_apart(name: str, datastore: Datastore) -> bool:
+    """Whether a DICOM image of the studies has another Patient ID."""
+    others = (dicom_patient(Path(datastore.get_image_uri(image_id))) for image_id in datastore.list_images())
+    return any(other not in ("", name) for other in others)
+
+
+def _patients(datastore: Datastore) -> tuple[dict[str, str], list[str]]:
+    """Patients by image of ``patients.csv``, and the rows that name no image."""
     folder = getattr(datastore, "studies", None)
     path = None if folder is None else Path(folder) / PATIENTS_FILE
     if path is None or not path.is_file():
-        return {}
+        return {}, []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not {"image", "patient"} <= set(rows.fieldnames or ()):
             raise ValueError(f'"{path}" has no columns "image" and "patient"; name them in its first line.')
-        return {row["image"].strip(): row["patient"].strip() for row in rows if row["image"]}
+        named = [((row["image"] or "").strip(), (row["patient"] or "").strip()) for row in rows]
+    ids = set(datastore.list_images())
+    folded: dict[str, list[str]] = {}
+    for image_id in sorted(ids):
+        for name in {image_id.casefold(), image_stem(image_id).casefold()}:
+            folded.setdefault(name, []).append(image_id)
+    patients: dict[str, str] = {}
+    strangers = []
+    for name, patient in named:
+        if not name or not patient:
+            continue
+        plain = name.replace("\\", "/").removeprefix("./")
+        alike = [plain] if plain in ids else folded.get(plain.casefold(), [])
+        if len(alike) != 1:
+            strangers.append(name)
+        elif patients.setdefault(alike[0], patient) != patient:
+            raise ValueError(f'"{path}" names two patients for the image {alike[0]!r}; leave the right one.')
+    return patients, strangers

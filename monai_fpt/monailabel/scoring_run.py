@@ -89,8 +89,7 @@ class ImageScorer:
         began = time.monotonic()
         predictor = self.model.predictor
         version, features = self.model.version, self.model.features
-        store = features.store
-        present = {image_id: entry.sha256 for image_id in features.ids() if (entry := store.find({"key": image_id}))}
+        present = {image_id: entry.sha256 for image_id in features.ids() if (entry := features.entry(image_id))}
         known = self.file.read()
         width, classes = features.spec.num_heads * features.spec.head_dim, len(predictor.card.classes)
         board = ScoreBoard.empty(version, width, classes)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from monai_fpt.data import image_suffixes, is_image_file
 from monai_fpt.monailabel.errors import RequestError
-from monai_fpt.monailabel.names import LABELS_FOLDER
+from monai_fpt.monailabel.names import LABELS_FOLDER, label_suffix
 
 __all__ = ["StudyImages", "image_stem"]
 
 _FRESH = 2.0  # seconds for which a listing of the folder is believed
 _NO_IMAGES = {".json", ".csv", ".txt", ".xml", ".html", ".log", ".zip", ".md", ".xlsx", ".pdf", ".lock", ".tmp"}
+
+
+logger = logging.getLogger(__name__)
 
 
 def image_stem(image_id: str) -> str:
@@ -42,7 +47,8 @@ class StudyImages:
         self.paths: dict[str, Path] = {}
         self._stems: dict[str, list[str]] = {}
         self._listed = 0.0
-        self._kinds: dict[str, bool] = {}
+        self._kinds: dict[str, tuple[int, int, bool]] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self.refresh()
 
@@ -51,10 +57,14 @@ class StudyImages:
         paths: dict[str, Path] = {}
         for folder, folders, files in os.walk(self.root, followlinks=True):
             hidden = {LABELS_FOLDER} if Path(folder) == self.root else set()
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in hidden)
+            folders[:] = sorted(
+                name
+                for name in folders
+                if not name.startswith(".") and name not in hidden and not self._climbs(Path(folder, name))
+            )
             for file in sorted(files):
                 path = Path(folder, file)
-                if self._is_image(path):
+                if self._is_image(path) and self._is_named(path):
                     paths[path.relative_to(self.root).as_posix()] = path
         stems: dict[str, list[str]] = {}
         for image_id in paths:
@@ -91,30 +101,69 @@ class StudyImages:
             f"There is no image {image_id[:80]!r} in the studies folder; GET /datastore/?output=all lists all ids.",
         )
 
-    def of_label(self, name: str) -> str | None:
-        """The image that a label's file is of, by its name without one or more suffixes."""
+    def of_label(self, name: str, saved_for: Callable[[str], bool] = lambda image_id: False) -> str | None:
+        """The image that a label's file is of, by its name without the label's suffix.
+
+        Args:
+            name: of the label's file, within the folder of its tag.
+            saved_for: whether a label was once saved here for an id. Such a label is of that image alone, and of none once
+                the image is gone: a sibling of its stem never inherits it.
+        """
+        try:
+            suffixes = (label_suffix(name), Path(name).suffix)
+        except ValueError:
+            return None
         if Path(name).name.startswith("."):
             return None
-        stem = name
-        while "." in Path(stem).name:
-            stem = stem.rpartition(".")[0]
-            if stem in self.paths:
-                return stem
-            alike = self._stems.get(stem, [])
-            if len(alike) == 1:
-                return alike[0]
+        begins = [name[: len(name) - len(suffix)] for suffix in suffixes if suffix]
+        exact = next((stem for stem in begins if stem in self.paths), None)
+        if exact is not None:
+            return exact
+        stem = begins[0]
+        alike = self._stems.get(stem, [])
+        if len(alike) == 1 and image_stem(stem) == stem and not any(map(saved_for, begins)):
+            return alike[0]
+        why = f"several images have its stem ({', '.join(alike[:5])})" if len(alike) > 1 else "its image is not there"
+        self._tell(name, f'The label "{name}" is not read: {why}; name it after the id of its image, suffix included.')
         return None
 
     def _is_image(self, path: Path) -> bool:
         name = path.name.lower()
-        if name.startswith(".") or path.suffix.lower() in _NO_IMAGES:
+        if name.startswith(".") or path.suffix.lower() in _NO_IMAGES or not path.is_file():
             return False
         if name.endswith(image_suffixes()):
             return True
+        try:
+            facts = path.stat()
+        except OSError:
+            return False
         known = self._kinds.get(str(path))
-        if known is None:
-            known = self._kinds[str(path)] = _looks_like_image(path)
-        return known
+        if known is None or known[:2] != (facts.st_size, facts.st_mtime_ns):  # it may still be arriving
+            known = self._kinds[str(path)] = (facts.st_size, facts.st_mtime_ns, _looks_like_image(path))
+        return known[2]
+
+    def _is_named(self, path: Path) -> bool:
+        """Whether an answer can hold the name; one that is no UTF-8 would break every listing."""
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            name = ascii(os.fsencode(path.name))
+            self._tell(str(path), f"The image {name} is not listed: its name is not UTF-8; rename the file.")
+            return False
+        return True
+
+    def _climbs(self, folder: Path) -> bool:
+        """Whether a folder is a link to one that it lies in, which would be listed without end."""
+        if not folder.is_symlink():
+            return False
+        real = Path(os.path.realpath(folder))
+        home = Path(os.path.realpath(folder.parent))
+        return real == home or real in home.parents
+
+    def _tell(self, what: str, reason: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("%s", reason)
 
 
 def _looks_like_image(path: Path) -> bool:

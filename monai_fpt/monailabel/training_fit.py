@@ -23,13 +23,10 @@ from torch import Tensor, nn
 from monai_fpt.features import FeatureSpec, FeatureStore, MissingFeaturesError
 from monai_fpt.monailabel.training_augment import augment_batch
 from monai_fpt.networks import CachedFeatures, FPTClassifier, FPTLoss, QuantizedFeatures, resize_image
-from monai_fpt.networks.fusion import FPTFusion, FPTPlusFusion
-from monai_fpt.networks.side import SideViT
 from monai_fpt.transforms import RandFPTSideAugment
 
 __all__ = ["FPTFitOptions", "LabelledFeatures", "TrainingCancelled", "fit_adapter", "predict_labelled", "reset_adapter"]
 
-_FUSIONS: Mapping[str, Any] = {"fpt_plus": FPTPlusFusion, "fpt": FPTFusion}
 _EVAL_BATCH = 32
 
 
@@ -167,19 +164,11 @@ class LabelledFeatures:
 
 def reset_adapter(network: FPTClassifier, seed: int) -> None:
     """Give fusion and side network the random weights a new network has; the backbone stays."""
-    backbone, config, side = network.backbone, network.config, network.side
-    side_dim, patch = side.head.in_features, backbone.patch_size
-    blocks, heads = len(backbone.blocks), backbone.num_heads
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fusion = _FUSIONS[config.method](
-            blocks, config.num_prompts, backbone.embed_dim, side_dim, heads, config.dropout, config.recompute
-        )
-        fresh = SideViT(
-            network.side_size, patch, side_dim, blocks, heads, config.num_classes, backbone.norm_eps, config.recompute
-        )
+        fusion, side = network.new_adapter()
     network.fusion.load_state_dict(fusion.state_dict())
-    side.load_state_dict(fresh.state_dict())
+    network.side.load_state_dict(side.state_dict())
 
 
 def fit_adapter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.networks.authors import convert_adapter_state, convert_backbone_state
 from monai_fpt.networks.backbone import FrozenViT, TokenFeatures
 from monai_fpt.networks.config import FPTConfig

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 from monai_fpt.networks.importance import Importance, PrefixPolicy
 from monai_fpt.networks.positions import PositionRule
+from monai_fpt.networks.side import SideInit
 
 __all__ = ["FPTConfig", "Method"]
 
@@ -22,6 +23,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "importance": get_args(Importance),
     "prefix_tokens": get_args(PrefixPolicy),
     "positions": get_args(PositionRule),
+    "side_init": get_args(SideInit),
 }
 
 
@@ -51,6 +53,10 @@ class FPTConfig:
         positions: how learned positions are resized: ``"fpt"`` (the authors') or ``"timm"``.
         norm_eps: LayerNorm epsilon of the backbone and the side network; None takes the backbone's own (the authors:
             1e-12).
+        side_init: how weights of the side network start: ``"fixed"``, with a standard deviation of 0.02 (the authors'), or ``"fan_in"``,
+            with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
+        recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
+            beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.
 
     Raises:
@@ -77,6 +83,8 @@ class FPTConfig:
     dropout: float = 0.5
     positions: PositionRule = "fpt"
     norm_eps: float | None = None
+    side_init: SideInit = "fixed"
+    recompute: bool = False
     backbone_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,6 +100,8 @@ class FPTConfig:
             raise ValueError(f"token_ratio={self.token_ratio} must lie above 0 and at most at 1, or give num_tokens.")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ValueError(f"dropout={self.dropout} must lie at 0 or above and below 1.")
+        if not isinstance(self.recompute, bool):
+            raise ValueError(f"recompute={self.recompute!r} must be true or false.")
         if self.norm_eps is not None and not (_is_number(self.norm_eps) and self.norm_eps > 0):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive, or None for the backbone's own.")
         if str(self.backbone_weights).lower() in ("none", "null", "random"):  # as command lines write it

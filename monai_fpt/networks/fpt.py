@@ -23,7 +23,7 @@ from monai_fpt.networks.side import SideViT
 
 __all__ = ["BackboneMismatchError", "FPTClassifier", "frozen_backbone"]
 
-_FUSIONS = {"fpt_plus": FPTPlusFusion, "fpt": FPTFusion}
+_FUSIONS: dict[str, type[FPTPlusFusion] | type[FPTFusion]] = {"fpt_plus": FPTPlusFusion, "fpt": FPTFusion}
 _NAME_BYTES = 96
 
 
@@ -77,7 +77,7 @@ class FPTClassifier(nn.Module):
         super().__init__()
         self.config = config if isinstance(config, FPTConfig) else FPTConfig.from_dict(config)
         self.backbone = frozen_backbone(self.config, backbone_state)
-        width, heads, blocks = self.backbone.embed_dim, self.backbone.num_heads, len(self.backbone.blocks)
+        width, heads = self.backbone.embed_dim, self.backbone.num_heads
         side_dim = width // self.config.side_reduction
         if side_dim < 1 or side_dim % heads:
             raise ValueError(
@@ -85,19 +85,30 @@ class FPTClassifier(nn.Module):
                 f"choose a divisor of {width // heads}."
             )
         self.side_size = self.config.side_pixels(self.backbone.patch_size)
-        fusion = _FUSIONS[self.config.method]
-        self.fusion = fusion(blocks, self.config.num_prompts, width, side_dim, heads, self.config.dropout)
-        self.side = SideViT(
+        self.fusion, self.side = self.new_adapter()
+        self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
+        self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
+
+    def new_adapter(self) -> tuple[FPTPlusFusion | FPTFusion, SideViT]:
+        """A fusion module and a side network for this backbone, with new random weights; the network's own stay."""
+        config, backbone = self.config, self.backbone
+        width, heads, blocks = backbone.embed_dim, backbone.num_heads, len(backbone.blocks)
+        side_dim = width // config.side_reduction
+        fusion = _FUSIONS[config.method](
+            blocks, config.num_prompts, width, side_dim, heads, config.dropout, config.recompute
+        )
+        side = SideViT(
             self.side_size,
-            self.backbone.patch_size,
+            backbone.patch_size,
             side_dim,
             blocks,
             heads,
-            self.config.num_classes,
-            self.backbone.norm_eps,
+            config.num_classes,
+            backbone.norm_eps,
+            config.recompute,
+            config.side_init,
         )
-        self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
-        self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
+        return fusion, side
 
     def forward(self, image: Tensor, features: CachedFeatures | None = None) -> Tensor:
         """Logits (B, K).

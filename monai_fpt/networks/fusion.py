@@ -3,11 +3,8 @@ fine-grained fusion module).
 
 Decisions:
 
-- Keys and values are read where they lie: (B, L, 2, H, M, D) is viewed as (B * L, H, M, D), so that all blocks are one
-  attention call and nothing is transposed or copied. Where the cache is stored in another precision than the network
-  computes in, the cast copy lives only inside a checkpointed function: autograd keeps the stored numbers, not the copy.
-- int8 features carry a scale per channel. The scales fold into queries and outputs, ``q . (s * k) == (q * s) . k``, so
-  they are never applied to the keys and values themselves.
+- Keys and values are read where they lie, (B, L, 2, H, M, D), in the precision they are stored in; nothing is transposed
+  or copied, and autograd keeps nothing of their size. ``_attend.py`` tells how.
 - FPT+ and FPT differ in where prompts live and where they are added; that is two short classes, not a flag.
 """
 
@@ -16,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from monai_fpt.networks._attend import attend_to_stored
 
 __all__ = ["CachedFeatures", "FPTFusion", "FPTPlusFusion", "QuantizedFeatures"]
 
@@ -38,18 +35,22 @@ class QuantizedFeatures(NamedTuple):
 CachedFeatures = Tensor | QuantizedFeatures
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(queries, keys.to(queries.dtype), values.to(queries.dtype))
-
-
 class _Fusion(nn.Module):
     """Shared by both methods: prompts in, prompts out, their attention between."""
 
     def __init__(
-        self, num_blocks: int, num_prompts: int, prompt_dim: int, embed_dim: int, side_dim: int, num_heads: int
+        self,
+        num_blocks: int,
+        num_prompts: int,
+        prompt_dim: int,
+        embed_dim: int,
+        side_dim: int,
+        num_heads: int,
+        recompute: bool,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.recompute = recompute
         self.prompts = nn.Parameter(torch.randn(num_blocks, num_prompts, prompt_dim) * 1e-6)
         self.project = nn.Linear(embed_dim, side_dim)
 
@@ -58,21 +59,9 @@ class _Fusion(nn.Module):
         stored, scales = (
             (features.codes, features.scales) if isinstance(features, QuantizedFeatures) else (features, None)
         )
-        batch, blocks = stored.shape[:2]
         q = queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
-        q = q.expand(batch, *q.shape)
-        if scales is not None:
-            q = q * scales[:, :, 0].unsqueeze(-2).to(q.dtype)
-        q = q.reshape(batch * blocks, *q.shape[2:])
-        keys, values = stored[:, :, 0].flatten(0, 1), stored[:, :, 1].flatten(0, 1)  # views
-        if stored.dtype != q.dtype and q.requires_grad:
-            output: Tensor = checkpoint(_attend, q, keys, values, use_reentrant=False, preserve_rng_state=False)
-        else:
-            output = _attend(q, keys, values)
-        output = output.unflatten(0, (batch, blocks))  # type: ignore[no-untyped-call]
-        if scales is not None:
-            output = output * scales[:, :, 1].unsqueeze(-2).to(output.dtype)
-        return output.transpose(2, 3).flatten(-2)  # (B, L, H, P, D) -> (B, L, P, C)
+        attended = attend_to_stored(q, stored, scales, self.recompute)
+        return attended.transpose(2, 3).flatten(-2)  # (B, L, H, P, D) -> (B, L, P, C)
 
 
 class FPTPlusFusion(_Fusion):
@@ -85,12 +74,20 @@ class FPTPlusFusion(_Fusion):
         side_dim: S, width of the side network.
         num_heads: H of the backbone.
         dropout: probability of dropping an element of the fused prompts.
+        recompute: make the attention's probabilities again in the backward pass instead of keeping them.
     """
 
     def __init__(
-        self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float
+        self,
+        num_blocks: int,
+        num_prompts: int,
+        embed_dim: int,
+        side_dim: int,
+        num_heads: int,
+        dropout: float,
+        recompute: bool = False,
     ) -> None:
-        super().__init__(num_blocks, num_prompts, embed_dim, embed_dim, side_dim, num_heads)
+        super().__init__(num_blocks, num_prompts, embed_dim, embed_dim, side_dim, num_heads, recompute)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
         self.dropout = nn.Dropout(dropout)
 
@@ -108,9 +105,16 @@ class FPTFusion(_Fusion):
     """
 
     def __init__(
-        self, num_blocks: int, num_prompts: int, embed_dim: int, side_dim: int, num_heads: int, dropout: float
+        self,
+        num_blocks: int,
+        num_prompts: int,
+        embed_dim: int,
+        side_dim: int,
+        num_heads: int,
+        dropout: float,
+        recompute: bool = False,
     ) -> None:
-        super().__init__(num_blocks, num_prompts, side_dim, embed_dim, side_dim, num_heads)
+        super().__init__(num_blocks, num_prompts, side_dim, embed_dim, side_dim, num_heads, recompute)
         self.query = nn.Linear(side_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 

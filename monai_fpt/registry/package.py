@@ -278,6 +278,18 @@ def _write_evaluation(
             f"{PREDICTIONS_FILE} is for {list(predictions.classes)} ({predictions.task}), the model has {list(card.classes)} "
             f"({card.task}); evaluate this model again."
         )
+    listed, own = run / "data_list.json", run / PREDICTIONS_FILE
+    if (
+        named is None
+        and listed.is_file()
+        and not (own.is_file() and FPTPredictions.load(own).weights_sha256 == weights)
+    ):
+        tested = {str(item["key"]) for item in json.loads(listed.read_text(encoding="utf-8")).get("test", [])}
+        if not set(predictions.keys) <= tested:
+            raise ValueError(
+                f'The predictions in "{run}" are not of its test section ({len(set(predictions.keys) - tested)} images are not in it); name their '
+                "folder as evaluation if they are to speak for the model, or evaluate the test section."
+            )
     pseudonymous(predictions).save(folder / PREDICTIONS_FILE)
     aggregate = None if calibration is None else calibration.aggregate
     evaluation = evaluate_predictions(predictions, calibration=calibration, aggregate=aggregate).to_dict()

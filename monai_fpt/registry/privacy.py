@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from monai_fpt.handlers._addresses import hidden_text
+from monai_fpt.handlers._addresses import lets_in
 from monai_fpt.handlers._folders import private_paths
 from monai_fpt.handlers._told import told
 
@@ -41,7 +41,7 @@ def refuse_private_text(folder: Path, private: Iterable[Path]) -> None:
         found = sorted(one for one in wanted if one in text)
         if path.name.endswith(_CONFIGURATIONS):
             found += [one for one in private_paths(text) if _parts(one) >= _LEAST_PARTS]
-            if hidden_text(text) != text:
+            if any(lets_in(line) for line in text.splitlines()):
                 raise ValueError(
                     f"{name} would tell the registry a password or a token within an address; take it out of the configuration."
                 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -27,6 +28,7 @@ from typing import Any
 from monai_fpt._version import __version__
 from monai_fpt.features import FPTModelCard
 from monai_fpt.handlers import fpt_tracking_uri
+from monai_fpt.handlers._addresses import HIDDEN
 from monai_fpt.handlers._run_file import expanded_uri, stored_uri, tracked_run
 from monai_fpt.handlers._store import checked_uri, open_experiment
 from monai_fpt.registry.backbone import BACKBONE_VARIABLE
@@ -91,7 +93,7 @@ def register_model(
     Args:
         run_dir: folder of the training.
         name: of the registered model; made when missing.
-        tracking_uri: the store; ``MLFLOW_TRACKING_URI`` or the run's own by default.
+        tracking_uri: the store; by default ``MLFLOW_TRACKING_URI``, else where the training was tracked, else the run's own.
         alias: is set on the version; None sets none. Only promotion sets ``champion``.
         tags: further tags of the version.
         experiment: that the model is logged to where the training's run is not in this store.
@@ -114,7 +116,7 @@ def register_model(
         raise ValueError('A model becomes "champion" by promotion only; register it as "challenger" and promote it.')
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be the name of a model; use letters, digits, spaces and _ - . only.")
-    uri = checked_uri(tracking_uri or fpt_tracking_uri(run_dir))
+    uri = checked_uri(tracking_uri or _store_of(run_dir))
     with tempfile.TemporaryDirectory(prefix="monai_fpt_") as temporary, calm_mlflow():
         package = package_model(
             run_dir,
@@ -326,3 +328,20 @@ def _version_tags(package: FPTPackage) -> dict[str, str]:
         DIGEST_TAG: package.digest,
     }
     return {key: value[:_TAG_LIMIT] for key, value in tags.items()}
+
+
+def _store_of(run_dir: str | Path) -> str:
+    """``MLFLOW_TRACKING_URI``, else the store that the training was tracked in, else the run's own.
+
+    Raises:
+        ValueError: the store's address is recorded without its password.
+    """
+    tracked = tracked_run(run_dir)
+    if os.environ.get("MLFLOW_TRACKING_URI") or tracked is None:
+        return fpt_tracking_uri(run_dir)
+    if HIDDEN in tracked.tracking_uri:
+        raise ValueError(
+            f"This training was tracked at {tracked.tracking_uri}, whose password is not recorded; give tracking_uri or set "
+            "MLFLOW_TRACKING_URI."
+        )
+    return tracked.tracking_uri

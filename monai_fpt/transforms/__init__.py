@@ -3,6 +3,7 @@ what fundus photographs, skin lesions, mammograms, chest X-rays and CT slices ar
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.transforms.array import (
     FPTNormalize,
     FPTResize,

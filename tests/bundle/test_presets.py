@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def parsed(job: str, preset: Path) -> ConfigParser:
     return parser
 
 
-def test_there_is_one_for_every_data_set_of_the_paper_and_every_modality() -> None:
-    assert {path.stem for path in PRESETS} == MODALITIES | (set(fpt_datasets()) - {"medmnist"})
+def test_there_is_one_for_every_data_set_of_the_paper_and_every_modality_and_one_recipe() -> None:
+    assert {path.stem for path in PRESETS} == {"stable"} | MODALITIES | (set(fpt_datasets()) - {"medmnist"})
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
@@ -47,3 +48,18 @@ def test_a_model_trained_with_a_modality_s_preset_is_asked_with_it(tmp_path: Pat
     output = tmp_path / "predictions.csv"
     run_bundle("predict", {"dataset_dir": str(images), "run_dir": str(tmp_path / "run"), "output_file": str(output)})
     assert len(output.read_text(encoding="utf-8").splitlines()) == 17
+
+
+def test_the_stable_recipe_starts_the_side_network_otherwise_and_changes_nothing_else_of_the_network() -> None:
+    preset = next(path for path in PRESETS if path.stem == "stable")
+    overrides = {"num_classes": 3, "backbone_weights": None}
+    configs = []
+    for files in ([], [str(preset)]):
+        parser = ConfigParser()
+        parser.read_config([str(bundle_config("train")), *files])
+        parser.update(overrides)
+        configs.append(parser.get_parsed_content("network_config"))
+
+    paper, stable = configs
+
+    assert dataclasses.replace(paper, side_init="fan_in") == stable

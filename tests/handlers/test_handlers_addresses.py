@@ -109,3 +109,20 @@ def test_no_parameter_tag_error_or_configuration_in_the_store_holds_a_password(t
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"config.json", "mlflow.db"} <= {path.name for path in files}
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["$@pool_token == 'cls'", "class_token=True", "num_tokens=16", "$@token == 'x'", "side_token=cls"],
+)
+def test_tokens_of_a_network_are_no_secrets(text: str) -> None:
+    assert hidden_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"api_keys": [SECRET]}, {"hfToken": SECRET}, {"db_passwords": {"ann": SECRET}}, {"auth_tokens": [SECRET]}],
+    ids=lambda config: next(iter(config)),
+)
+def test_what_stands_under_a_secret_s_name_is_hidden_whole(config: dict[str, object]) -> None:
+    assert kept(config) == told(config) == dict.fromkeys(config, "***")

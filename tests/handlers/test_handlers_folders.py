@@ -113,3 +113,15 @@ def test_parameters_of_a_run_are_values_and_no_expressions() -> None:
         "lr": 0.1,
     }
     assert fpt_tracked_params(config) == {"mean": [0.5, 0.5, 0.5], "dataset_dir": "skin", "lr": 0.1}
+
+
+@pytest.mark.parametrize("text", [r"\d{4}_a", "/ or x/y", "/5 mm, a/b"])
+def test_a_text_that_only_begins_like_a_path_stays(text: str) -> None:
+    assert told({"pattern": text}) == {"pattern": text}
+
+
+@pytest.mark.parametrize(
+    "text", ["“/home/ann/x”", "path→/home/ann/x", "FILE:///home/ann/x", "/home/ann/my images/x", "C:\\Users\\ann\\x"]
+)
+def test_a_path_however_it_is_written_leaves_its_last_part(text: str) -> None:
+    assert "ann" not in told(text) and "x" in told(text)

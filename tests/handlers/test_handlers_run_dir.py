@@ -9,6 +9,7 @@ import pytest
 from monai_fpt.data import FPTDataList
 from monai_fpt.features import FPTModelCard
 from monai_fpt.handlers import fpt_prepare_run
+from monai_fpt.handlers._evaluated import set_aside
 from monai_fpt.networks import FPTConfig
 
 CLASSES = ("no", "yes")
@@ -40,11 +41,9 @@ def finished(run: Path) -> Path:
     return run
 
 
-def test_a_resumed_training_sets_aside_what_was_evaluated_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_better_weights_set_aside_what_was_evaluated_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished(tmp_path / "run")
-    prepared(run, resume=True)
+    set_aside(run)
     assert {path.name for path in run.iterdir()} == {
         "before_resume",
         "data_list.json",
@@ -65,11 +64,11 @@ def test_the_newest_is_kept_and_nothing_to_set_aside_is_no_word(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished(tmp_path / "run")
-    prepared(run, resume=True)
+    set_aside(run)
     (run / "calibration.json").write_text("second")
-    prepared(run, resume=True)
+    set_aside(run)
     capsys.readouterr()
-    prepared(run, resume=True)
+    set_aside(run)
     assert (run / "before_resume" / "calibration.json").read_text() == "second"
     assert (run / "before_resume" / "report.html").read_text() == "first report.html"
     assert "are now in" not in capsys.readouterr().out
@@ -79,4 +78,10 @@ def test_a_training_that_is_refused_moves_nothing(tmp_path: Path) -> None:
     run = finished(tmp_path / "run")
     with pytest.raises(FileExistsError, match="holds a training already"):
         prepared(run, resume=False)
+    assert (run / "calibration.json").is_file() and not (run / "before_resume").exists()
+
+
+def test_a_training_that_goes_on_moves_nothing_before_it_has_better_weights(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    prepared(run, resume=True)
     assert (run / "calibration.json").is_file() and not (run / "before_resume").exists()

@@ -16,6 +16,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "importance": ({"importance": "cls"}, r"importance='cls' is not one of 'global', 'class_token'"),
     "prefix_tokens": ({"prefix_tokens": True}, r"prefix_tokens=True is not one of 'compete', 'keep', 'drop'"),
     "positions": ({"positions": "hf"}, r"positions='hf' is not one of 'fpt', 'timm'"),
+    "side_init": ({"side_init": "xavier"}, r"side_init='xavier' is not one of 'fixed', 'fan_in'"),
     "image_size of zero": ({"image_size": 0}, r"image_size=0 must be a whole number of at least 1"),
     "image_size as a pair": ({"image_size": (512, 512)}, r"image_size=\(512, 512\) must be a whole number"),
     "classes as text": ({"num_classes": "5"}, r"num_classes='5' must be a whole number of at least 1"),
@@ -95,6 +96,8 @@ EVERY_FIELD = FPTConfig(
     dropout=0.1,
     positions="timm",
     norm_eps=1e-12,
+    side_init="fan_in",
+    recompute=True,
     backbone_kwargs={"depth": 3},
 )
 

@@ -30,6 +30,7 @@ ORDINARY = [
     '{"a": "and/or 1/2/2024 https://example.org/a/b/c 5 mm/s", "b": "$@run_dir + \'/a/b\'"}',
     '{"source": "models:/melanoma/3", "media": "image/jpeg", "pattern": "^a/.*$"}',
     '{"a": "//"}',
+    '{"a": "https://openreview.net/forum?id=x1, https://medium.com/@ann/fpt, http://***@host, ann@host"}',
 ]
 
 

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from registry_toys import CLASSES, CONFIG, copied_run, drawn_predictions, untrained_run, weights_of, with_weights_file
 from sklearn.metrics import roc_auc_score
 
+from monai_fpt.handlers import FPTTrackedRun, FPTTracker
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.metrics.calibration import FPTCalibration
 from monai_fpt.networks import BackboneMismatchError
@@ -166,6 +167,36 @@ def test_a_model_that_does_not_answer_is_not_registered(
         register_model(untrained_run(tmp_path / "run"), "toy", tracking_uri=store)
     monkeypatch.undo()
     assert snapshot(client) == untouched
+
+
+def test_without_an_address_the_store_of_the_training_is_taken(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = copied_run(toy_run, tmp_path / "run", drawn_predictions(1.0))
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    tracker = FPTTracker(run, tracking_uri=elsewhere, system_metrics=False)
+    tracker.log_metrics({"loss": 1.0})
+    tracker.close()
+
+    registered = register_model(run, "where-it-was-trained")
+
+    assert MlflowClient(elsewhere).get_model_version("where-it-was-trained", registered.version)
+    assert not (run / "mlflow.db").exists()
+
+
+def test_a_store_whose_password_is_not_recorded_is_asked_for(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = copied_run(toy_run, tmp_path / "run", drawn_predictions(1.0))
+    hidden = FPTTrackedRun(None, "http://***@host:5000", "monai_fpt", "run", "key")
+    monkeypatch.setattr("monai_fpt.registry.register.tracked_run", lambda folder: hidden)
+
+    with pytest.raises(
+        ValueError, match=r"tracked at http://\*\*\*@host:5000, whose password is not recorded; give tracking_uri"
+    ):
+        register_model(run, "toy")
 
 
 def test_champion_is_not_for_registration(toy_run: Path, store: str) -> None:

@@ -134,6 +134,11 @@ def test_the_training_s_own_test_comes_first_and_another_must_be_named(toy_run: 
     swap_model(run)
     (run / "calibration.json").unlink()
     later(run, run / "evaluation", 1.0)
+    with pytest.raises(
+        ValueError, match=r"are not of its test section \(120 images are not in it\); name their folder as evaluation"
+    ):
+        images("of-other-images")
+    (run / "data_list.json").unlink()
     assert images("own-is-stale") == 120
 
 
