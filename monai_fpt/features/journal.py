@@ -39,7 +39,7 @@ class FeatureEntry:
 
     def to_line(self) -> str:
         body = {k: v for k, v in dataclasses.asdict(self).items() if k != "part"}
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(body, sort_keys=True, ensure_ascii=not _is_unicode(self.key))
         return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
     @classmethod
@@ -54,6 +54,15 @@ def preparation_facts(item: Mapping[str, Any]) -> str:
     """The facts of a data list item that decide how its image is prepared, as text; empty where there are none."""
     known = {name: str(item[name]) for name in PREPARATION_FACTS if item.get(name)}
     return json.dumps(known, sort_keys=True) if known else ""
+
+
+def _is_unicode(key: str) -> bool:
+    """False for the name of a file that is no Unicode; JSON can escape it, a file of text cannot hold it."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_sha256(path: str | Path) -> str:

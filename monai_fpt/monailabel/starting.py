@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from monai_fpt.features import FPTModelCard
+from monai_fpt.metrics import fpt_weights_sha256
 from monai_fpt.networks import FPTConfig
-from monai_fpt.registry.predictor import ADAPTER_FILE, BACKBONE_FILE, CALIBRATION_FILE, CARD_FILE, MODEL_FILE
+from monai_fpt.registry.predictor import (
+    ADAPTER_FILE,
+    BACKBONE_FILE,
+    CALIBRATION_FILE,
+    CARD_FILE,
+    MODEL_FILE,
+    load_adapter,
+)
 
 __all__ = ["is_true", "settle_model"]
 
@@ -27,15 +35,21 @@ def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
 
     Raises:
         FileNotFoundError: ``model`` names a folder without a model.
-        ValueError: there is no model and nothing to begin with, or an option that cannot be.
+        ValueError: there is no model and nothing to begin with, an option that cannot be, or the app has another model or other classes.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     source = conf.get("model")
     if (model_dir / CARD_FILE).is_file():
-        if source and FPTModelCard.load(Path(source) / CARD_FILE) != FPTModelCard.load(model_dir / CARD_FILE):
+        if source and not _same_model(Path(source), model_dir):
             raise ValueError(
                 f'"{model_dir}" holds another model than "{source}"; leave out --conf model to go on with it, or begin with another app '
                 "folder."
+            )
+        own = FPTModelCard.load(model_dir / CARD_FILE).classes
+        if conf.get("classes") and _class_names(conf["classes"]) != own:
+            raise ValueError(
+                f"--conf classes {conf['classes']!r} are not those of the app's model ({', '.join(own)}); leave the option out, or begin with "
+                "another app folder."
             )
         return
     if source:
@@ -47,6 +61,19 @@ def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
             "--conf classes NAME,NAME and --conf backbone_weights FILE to begin without one."
         )
     _describe_model(model_dir, conf)
+
+
+def _same_model(source: Path, model_dir: Path) -> bool:
+    """Whether the app began with this model: the same facts and the same weights. What was trained since lies elsewhere in the app."""
+    if FPTModelCard.load(source / CARD_FILE) != FPTModelCard.load(model_dir / CARD_FILE):
+        return False
+    if not any((model_dir / name).is_file() for name in (ADAPTER_FILE, MODEL_FILE)):
+        return False
+    return fpt_weights_sha256(load_adapter(source)) == fpt_weights_sha256(load_adapter(model_dir))
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _copy_model(source: Path, model_dir: Path) -> None:
@@ -67,7 +94,7 @@ def _copy_model(source: Path, model_dir: Path) -> None:
 
 
 def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
-    classes = tuple(name.strip() for name in conf["classes"].split(",") if name.strip())
+    classes = _class_names(conf["classes"])
     if len(set(classes)) != len(classes) or not classes:
         raise ValueError(
             f"--conf classes {conf['classes']!r} names a class twice or none; give names with commas between."

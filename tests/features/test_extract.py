@@ -366,3 +366,13 @@ def test_another_laterality_is_another_entry_of_the_same_file(toy: Toy, items: l
     store.reload()
     left, right = (store.find(items[0] | {"laterality": side}) for side in "LR")
     assert left is not None and right is not None and left != right and left.sha256 == right.sha256
+
+
+@pytest.mark.skipif(sys.platform == "win32" or sys.platform == "darwin", reason="file names there are always Unicode")
+def test_a_file_name_that_is_no_unicode_is_kept_and_spoils_nothing(toy: Toy, tmp_path: Path) -> None:
+    items = make_items(tmp_path / "latin", ["a.raw", os.fsdecode(b"M\xfcller.raw"), "b.raw"])
+
+    report = toy.extract(items, toy.store())
+
+    assert report.extracted == 3 and not report.failed
+    assert same_content(toy.store(), toy.store(), items)  # opened anew from the disk
