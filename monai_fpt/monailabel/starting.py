@@ -106,6 +106,7 @@ def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
         backbone_weights=weights,
         image_size=int(conf.get("image_size", 512)),
         num_classes=len(classes),
+        side_init="fan_in",  # an app learns from few labels in few steps
     )
     ordered = conf.get("ordered", "false").lower() == "true"
     FPTModelCard(config, classes=classes, task=task, ordered=ordered).save(model_dir / CARD_FILE)

@@ -57,3 +57,12 @@ def test_other_classes_than_those_of_the_app_are_refused(tmp_path: Path) -> None
 
     with pytest.raises(ValueError, match=r"--conf classes 'malignant,benign' are not those of the app's model"):
         settle_model(tmp_path / "app", {"classes": "malignant,benign"})
+
+
+def test_a_model_that_begins_without_training_starts_with_weights_that_learn_in_few_steps(tmp_path: Path) -> None:
+    settle_model(
+        tmp_path / "app",
+        {"classes": "benign,malignant", "backbone_weights": "none", "backbone": "vit_tiny_patch16_224"},
+    )
+
+    assert FPTModelCard.load(tmp_path / "app" / "model.json").network.side_init == "fan_in"

@@ -48,6 +48,16 @@ def test_a_text_that_tells_a_password_is_refused_without_repeating_it(text: str,
         refuse_private_text(tmp_path, [PRIVATE])
 
 
+@pytest.mark.parametrize("name", ["notes.md", "a.py", "run.sh", "t.toml", "x.cfg", "README"])
+def test_any_text_is_searched_for_known_folders_and_passwords(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(f"cd {PRIVATE}", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^{name} would tell the registry of the folder "):
+        refuse_private_text(tmp_path, [PRIVATE])
+    (tmp_path / name).write_text("curl http://ann:s3cret@host/", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^{name} would tell the registry a password"):
+        refuse_private_text(tmp_path, [PRIVATE])
+
+
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_is_not_refused(text: str, tmp_path: Path) -> None:
     json.loads(text)
