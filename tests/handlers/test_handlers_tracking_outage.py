@@ -322,7 +322,7 @@ def test_a_spool_with_a_password_in_its_address_does_not_hold_it(
     tracker.close()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
     assert kept == []
-    assert "has a password: give it again" in str(sync_tracking(tmp_path))
+    assert "has a password, which is not kept; give it again" in str(sync_tracking(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert "password" not in str(sync_tracking(tmp_path))
 

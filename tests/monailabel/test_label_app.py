@@ -12,7 +12,7 @@ import pytest
 import torch
 from label_toys import CLASSES, draw_studies, label_file, tiny_run
 
-pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
 from monailabel.config import settings
 

@@ -12,7 +12,7 @@ import pytest
 from label_toys import CLASSES, draw_studies, label_file, picture, write_dicom
 from PIL import Image
 
-pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
 from monai_fpt.monailabel.datastore import FPTDatastore
 from monai_fpt.monailabel.errors import RequestError

@@ -102,7 +102,7 @@ def test_scoring_in_the_background_ends_up_to_date_however_often_it_is_asked_for
 
 @pytest.fixture
 def strategies(scorer: ImageScorer) -> dict[str, Any]:
-    pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+    pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
     from monai_fpt.monailabel.scoring import active_strategies
 
     scorer.refresh()
@@ -175,7 +175,7 @@ def test_a_diversity_beyond_its_range_is_refused(strategies: dict[str, Any], ima
 
 
 def test_the_scoring_method_tells_what_it_did_and_leaves_the_datastore_alone(scorer: ImageScorer) -> None:
-    pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+    pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
     from monai_fpt.monailabel.scoring import FPTUncertaintyScoring
 
     told = FPTUncertaintyScoring(scorer)({}, datastore=object())

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from label_toys import draw_studies, picture, write_dicom
 
-pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
 import requests
 import SimpleITK as sitk

@@ -11,7 +11,7 @@ from label_toys import draw_studies
 import monai_fpt
 from monai_fpt.registry import FPTPredictor
 
-pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
 BUNDLE = Path(monai_fpt.__file__).parent.parent / "bundles" / "fpt_classification"
 

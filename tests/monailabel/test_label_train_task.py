@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from label_toys import draw_studies, label_file
 
-pytest.importorskip("monailabel", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
 import shutil
 
