@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
+import monai_fpt
+
+ROOMS = [m.name for m in pkgutil.iter_modules(monai_fpt.__path__) if m.ispkg]
 HEAVY = ("torch", "monai", "mlflow", "timm", "numpy", "pandas")
 
 
@@ -24,7 +28,7 @@ def test_neither_the_package_nor_the_help_waits_for_what_they_do_not_need(lines:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", ["networks", "data", "transforms", "metrics", "handlers"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_each_room_makes_torchvision_importable(room: str) -> None:
     code = f"import monai_fpt.{room}, torchvision; print(torchvision.__version__)"
 

@@ -8,6 +8,7 @@ shared loop does not do, the bundle itself runs, one training after the other.
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.experiments.cross_validation import FPTCrossValidation, run_cross_validation
 from monai_fpt.experiments.folds import fold_lists
 from monai_fpt.experiments.member import FPTMemberPlan

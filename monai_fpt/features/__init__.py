@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.features.card import FPTModelCard
 from monai_fpt.features.codec import StoredImage, quantize
 from monai_fpt.features.dataset import FeatureDataset, MissingFeaturesError

@@ -5,6 +5,7 @@ MONAI's ``MonaiAlgo`` is the site, NVFlare (extra ``fl``) carries and averages t
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.federated.client import SITE_VARIABLE, run_federated_site
 from monai_fpt.federated.job import fpt_federated_job
 from monai_fpt.federated.network import FPTFederatedClassifier

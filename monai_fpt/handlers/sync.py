@@ -133,7 +133,9 @@ def _sync(spool: RunSpool, run_dir: Path, tracking_uri: str | None) -> FPTSynced
     sender = RunSender(uri, spool, known=stored_uri(uri, run_dir) == header["tracking_uri"])
     try:
         if HIDDEN in uri:
-            raise ValueError("the address of the store has a password, which is not kept; give it again as tracking_uri.")
+            raise ValueError(
+                "the address of the store has a password, which is not kept; give it again as tracking_uri."
+            )
         with quiet_loggers():
             sender.drain()
     except Exception as error:

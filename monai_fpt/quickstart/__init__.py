@@ -8,6 +8,7 @@ backbone does not.
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.quickstart.images import CLASS_NAMES, SCENES_PER_SPLIT, generate_quickstart_images
 from monai_fpt.quickstart.run import quickstart_overrides, run_quickstart
 

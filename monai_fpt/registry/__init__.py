@@ -7,6 +7,7 @@ champion, ``load_registered`` brings it back as an ``FPTPredictor``, and ``servi
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.registry.backbone import FPTBackboneReference
 from monai_fpt.registry.loading import fetch_package, load_registered
 from monai_fpt.registry.package import FPTPackage, FPTPackageError, package_model

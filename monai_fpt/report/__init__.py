@@ -6,6 +6,7 @@ two networks on the same images, ``save_report`` writes the page, and ``fpt_writ
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.report.compare import FPTComparison, FPTDifference, compare_predictions
 from monai_fpt.report.evaluate import evaluate_predictions
 from monai_fpt.report.evaluation import FPTEvaluation

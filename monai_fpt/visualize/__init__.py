@@ -4,6 +4,7 @@ them, and how faithful they are. Knows ``networks`` only.
 
 from __future__ import annotations
 
+import monai_fpt._torchvision  # noqa: F401
 from monai_fpt.visualize.attention import FPTAttention, attention_maps, image_attention_maps
 from monai_fpt.visualize.faithfulness import (
     curve_area,
