@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_fpt._files import write_whole
+
 __all__ = ["SECTIONS", "TASKS", "FPTDataList", "data_item"]
 
 SECTIONS = ("training", "validation", "test")
@@ -193,13 +195,7 @@ class FPTDataList:
         }
         for name in SECTIONS:
             content[name] = [{k: v for k, v in item.items() if k != "image"} for item in self.section(name)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path) -> FPTDataList:

@@ -15,7 +15,7 @@ import pydicom
 
 from monai_fpt.data.dicom import has_dicom_magic
 
-__all__ = ["LARGEST_SHARE", "with_dicom_patients"]
+__all__ = ["LARGEST_SHARE", "dicom_patient", "with_dicom_patients"]
 
 LARGEST_SHARE = 0.2
 
@@ -29,7 +29,7 @@ def with_dicom_patients(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         The items themselves where no group was found.
     """
-    found = {item["key"]: _patient(Path(item["image"])) for item in items if "group" not in item}
+    found = {item["key"]: dicom_patient(Path(item["image"])) for item in items if "group" not in item}
     counts = Counter(patient for patient in found.values() if patient)
     patients = {name for name, count in counts.items() if count <= max(2, LARGEST_SHARE * len(items))}
     grouped = [item | {"group": found[item["key"]]} if found.get(item["key"]) in patients else item for item in items]
@@ -39,7 +39,7 @@ def with_dicom_patients(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return grouped
 
 
-def _patient(path: Path) -> str:
+def dicom_patient(path: Path) -> str:
     """The Patient ID of a DICOM file, empty for others; a broken file is the reader's business."""
     try:
         if path.suffix.lower() not in (".dcm", ".dicom") and not has_dicom_magic(path):

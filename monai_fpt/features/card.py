@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_fpt._files import write_whole
 from monai_fpt.features.spec import FeatureSpec
 from monai_fpt.networks import FPTConfig
 
@@ -71,11 +71,7 @@ class FPTModelCard:
             "reader": self.reader,
             "preparing": self.preparing,
         }
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(beside, target)
+        write_whole(Path(path), json.dumps(content, indent=1))
 
     @classmethod
     def load(cls, path: str | Path, missing_ok: bool = False) -> FPTModelCard:

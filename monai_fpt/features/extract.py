@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from monai_fpt._files import file_sha256
 from monai_fpt.features.spec import FeatureSpec
-from monai_fpt.features.store import FeatureStore, FeatureWriter, file_sha256, preparation_facts
+from monai_fpt.features.store import FeatureStore, FeatureWriter, preparation_facts
 from monai_fpt.networks import FrozenViT, resize_image
 
 __all__ = ["DiskSpaceError", "ExtractionReport", "UnreadableImagesError", "extract"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PREPARATION_FACTS", "FeatureEntry", "file_sha256", "preparation_facts", "read_journal"]
+__all__ = ["PREPARATION_FACTS", "FeatureEntry", "preparation_facts", "read_journal"]
 
 PREPARATION_FACTS = ("laterality", "view")
 
@@ -63,16 +62,6 @@ def _is_unicode(key: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def file_sha256(path: str | Path) -> str:
-    """sha256 (hex) of a file's content."""
-    with open(path, "rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else hashlib.sha256(file.read()).hexdigest()
-        )
 
 
 def read_journal(journal: Path) -> tuple[list[FeatureEntry], list[str], bool]:

@@ -32,12 +32,13 @@ from typing import Any
 
 from torch import Tensor
 
+from monai_fpt._files import file_sha256, write_whole
 from monai_fpt.features._lock import try_lock
 from monai_fpt.features.codec import RecordLayout, StoredImage
-from monai_fpt.features.journal import FeatureEntry, file_sha256, preparation_facts, read_journal
+from monai_fpt.features.journal import FeatureEntry, preparation_facts, read_journal
 from monai_fpt.features.spec import FeatureSpec
 
-__all__ = ["CorruptCacheError", "FeatureEntry", "FeatureStore", "FeatureWriter", "file_sha256", "preparation_facts"]
+__all__ = ["CorruptCacheError", "FeatureEntry", "FeatureStore", "FeatureWriter", "preparation_facts"]
 
 _FORMAT = "monai_fpt features"
 
@@ -251,9 +252,7 @@ class FeatureStore:
         if target.exists():
             return
         content = {"format": _FORMAT, "fingerprint": self.spec.fingerprint, "spec": self.spec.to_dict()}
-        beside = target.with_name(f".spec.{os.getpid()}.tmp")
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(beside, target)
+        write_whole(target, json.dumps(content, indent=1))
 
 
 class FeatureWriter:

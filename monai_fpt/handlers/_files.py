@@ -1,14 +1,12 @@
-"""Files that appear whole or not at all.
-
-A training is killed, or the disk fills, at any moment. Content is therefore written to a neighbour of the target,
-forced to the disk and moved over the target in one step of the file system; until that step the old file is untouched.
+"""Files of a training that appear whole or not at all (``monai_fpt._files``), and what a user reads where they cannot: a training is killed,
+or the disk fills, at any moment.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
+
+from monai_fpt._files import write_whole
 
 __all__ = ["replace_file_content"]
 
@@ -23,30 +21,11 @@ def replace_file_content(path: Path, content: bytes) -> None:
     Raises:
         OSError: the folder or file cannot be written, for instance because the disk is full.
     """
-    beside = path.with_name(f"{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise OSError(
             error.errno,
             f"{path} could not be written ({error.strerror or error}); what it held before is unchanged: "
             "free space or give another folder, then run again",
         ) from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force the new name itself to the disk where the platform can (Windows cannot open a folder)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from monai_fpt._files import file_sha256
 from monai_fpt.features import FeatureDataset
-from monai_fpt.features.store import file_sha256
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._ranks import process_rank
 from monai_fpt.handlers._rows import PredictionRow, RowCollector

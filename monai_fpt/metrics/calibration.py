@@ -20,7 +20,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from monai_fpt._files import write_whole
 from monai_fpt.metrics.operating import fpt_questions, fpt_thresholds
 from monai_fpt.metrics.predictions import FPTPredictions
 from monai_fpt.metrics.units import FPTScoredUnits, scored_units
@@ -152,15 +152,8 @@ class FPTCalibration:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            content = {"format": _FORMAT, "version": _VERSION, **self.to_dict()}
-            beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
+        content = {"format": _FORMAT, "version": _VERSION, **self.to_dict()}
+        write_whole(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> FPTCalibration:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monai_fpt._files import write_whole
 from monai_fpt.metrics.inputs import checked_labels, checked_task
 
 __all__ = ["FPTPredictions"]
@@ -139,14 +139,7 @@ class FPTPredictions:
             "labels": self.labels.tolist(),
             "logits": self.logits.tolist(),
         }
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(Path(path), json.dumps(content) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> FPTPredictions:

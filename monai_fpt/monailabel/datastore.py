@@ -26,6 +26,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -38,12 +39,11 @@ from typing import Any
 from filelock import FileLock
 from monailabel.interfaces.datastore import Datastore
 
+from monai_fpt._files import file_sha256, whole_file, write_whole
 from monai_fpt.data import is_image_file
-from monai_fpt.features.store import file_sha256
 from monai_fpt.monailabel.errors import RequestError
 from monai_fpt.monailabel.names import LABELS_FOLDER, checked_id, checked_tag, label_suffix, path_within
 from monai_fpt.monailabel.study_images import StudyImages, image_stem
-from monai_fpt.monailabel.whole_files import copy_whole, write_whole
 
 __all__ = ["FINAL", "ORIGINAL", "FPTDatastore"]
 
@@ -190,7 +190,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
                     409,
                     f"There is another image {named!r} in the studies folder; choose another id, or remove it first.",
                 )
-            copy_whole(source, target)
+            _copy(source, target)
         if image_info:
             self._update_info(_IMAGES, named, {**image_info, "ts": int(time.time())})
         self.refresh()
@@ -285,7 +285,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
             self._remember(image_id, tag, source, suffix, info)
             if suffix not in _SAYS_ITSELF:  # a kill must not leave a new map with the names of the one before
                 self._info_path(tag, image_id).unlink(missing_ok=True)
-            copy_whole(source, target)
+            _copy(source, target)
             self._write_info(tag, image_id, info)
             for path in before:
                 if path != target:
@@ -427,6 +427,12 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
     def _remember(self, image_id: str, tag: str, source: Path, suffix: str, info: Mapping[str, Any]) -> None:
         folder = path_within(self.labels / _HISTORY / tag, image_id)
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        copy_whole(source, folder / f"{name}{suffix}")
+        _copy(source, folder / f"{name}{suffix}")
         content = json.dumps({**info, "file": f"{name}{suffix}"}, indent=1, default=str)
         write_whole(folder / f"{name}.info.json", content.encode())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file's content, whole or not at all."""
+    with whole_file(target) as beside:
+        shutil.copyfile(source, beside)

@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from monai.transforms import Compose
 from torch import Tensor
 
+from monai_fpt._files import file_sha256
 from monai_fpt.data import FPTImageReader, FPTLoadImaged
 from monai_fpt.features import FeatureEntry, FeatureSpec, FeatureStore, FeatureWriter, FPTModelCard
-from monai_fpt.features.store import file_sha256
 from monai_fpt.networks import CachedFeatures, FPTClassifier, QuantizedFeatures, resize_image
 from monai_fpt.registry import FPTPredictor
 from monai_fpt.transforms import FPTResized, fpt_describe, fpt_transforms

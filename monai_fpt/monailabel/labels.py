@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_fpt._files import file_sha256
 from monai_fpt.data import FPTDataList
-from monai_fpt.data.dicom_patients import _patient as dicom_patient
+from monai_fpt.data.dicom_patients import dicom_patient
 from monai_fpt.features import FPTModelCard
-from monai_fpt.features.store import file_sha256
 from monai_fpt.monailabel.label_forms import LabelError, class_names, read_label
 from monai_fpt.monailabel.study_images import image_stem
 

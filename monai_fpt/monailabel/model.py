@@ -34,13 +34,6 @@ __all__ = ["Asked", "PresentModel", "load_predictor"]
 logger = logging.getLogger(__name__)
 
 
-class _FromLogits(FPTPredictor):
-    """A predictor whose :meth:`answers` takes logits: the network was asked on cached features."""
-
-    def logits(self, images: Tensor) -> Tensor:
-        return images
-
-
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """What the network reads of one image.
@@ -153,7 +146,7 @@ class PresentModel:
         side, features = self._inputs(predictor, asked)
         with torch.no_grad():
             logits = predictor.network(side, features).float().cpu()
-        return _FromLogits(predictor.card, predictor.network, predictor.calibration).answers(logits)[0]
+        return predictor.answers_of(logits)[0]
 
     def attention(self, asked: Asked, class_name: str) -> FPTAttention:
         """Where the network looked for evidence of a class.

@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from monai_fpt._files import whole_file
+
 __all__ = ["SCORES_FILE", "ScoreBoard", "ScoreFile"]
 
 SCORES_FILE = "active_scores.safetensors"
@@ -94,15 +96,10 @@ class ScoreFile:
 
     def write(self, board: ScoreBoard) -> None:
         """Replace it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         told = {"version": board.version, "ids": board.ids, "fingerprints": board.fingerprints}
         tensors = {name: getattr(board, name).float().contiguous() for name in ("pooled", "probabilities", "bald")}
-        try:
+        with whole_file(self.path) as beside:
             save_file(tensors, beside, {"board": json.dumps(told)})
-            os.replace(beside, self.path)
-        finally:
-            beside.unlink(missing_ok=True)
 
     def read(self) -> ScoreBoard | None:
         """What was written last; None where nothing was, or the file is broken, for scores can be made again."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_fpt._files import whole_file
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import fpt_weights_sha256
 from monai_fpt.networks import FPTConfig
@@ -87,9 +87,8 @@ def _copy_model(source: Path, model_dir: Path) -> None:
     extras = [source / name for name in (BACKBONE_FILE, CALIBRATION_FILE) if (source / name).is_file()]
     bundled = [path for path in source.glob("*.safetensors") if path.name != ADAPTER_FILE] if extras else []
     for path in [*weights[:1], *extras, *bundled, card]:  # the card last: with it the model is there
-        beside = model_dir / f".{path.name}.tmp"
-        shutil.copyfile(path, beside)
-        os.replace(beside, model_dir / path.name)
+        with whole_file(model_dir / path.name) as beside:
+            shutil.copyfile(path, beside)
     logger.info("The app begins with the model of %s.", source)
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from monai_fpt._files import write_whole
 from monai_fpt.features import FPTModelCard
 from monai_fpt.networks import FPTClassifier
 
@@ -107,15 +108,7 @@ def publish_model(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     _force_to_disk(folder)
-    pointer = Path(model_dir) / POINTER_FILE
-    new_pointer = pointer.with_name(f".{POINTER_FILE}.{os.getpid()}.tmp")
-    try:
-        new_pointer.write_text(f"{number}\n", encoding="utf-8")
-        _force_to_disk(new_pointer)
-        os.replace(new_pointer, pointer)
-    finally:
-        new_pointer.unlink(missing_ok=True)
-    _force_to_disk(Path(model_dir))
+    write_whole(Path(model_dir) / POINTER_FILE, f"{number}\n")
     for old in sorted(_numbers(folder))[:-_KEPT]:
         if old != number:
             shutil.rmtree(folder / str(old), ignore_errors=True)

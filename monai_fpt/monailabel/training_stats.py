@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from monai_fpt._files import write_whole
+
 __all__ = ["STATS_FILE", "TrainingStats"]
 
 STATS_FILE = "train_stats.json"
@@ -77,10 +79,7 @@ class TrainingStats:
         return int(time.time()) - int(self._now.get("start_ts", time.time()))
 
     def _write(self) -> None:
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(self._now), encoding="utf-8")
-        os.replace(beside, self.path)
+        write_whole(self.path, json.dumps(self._now))
 
 
 def _alive(pid: Any) -> bool:

@@ -14,7 +14,6 @@ Decisions:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -26,15 +25,15 @@ import timm
 import torch
 
 import monai_fpt
+from monai_fpt._files import file_sha256
 from monai_fpt.networks import FPTConfig
 
-__all__ = ["BACKBONE_VARIABLE", "FPTBackboneReference", "file_sha256", "local_weights"]
+__all__ = ["BACKBONE_VARIABLE", "FPTBackboneReference", "local_weights"]
 
 BACKBONE_VARIABLE = "MONAI_FPT_BACKBONE"
 SOURCES = ("timm", "file", "package", "random")
 _PACKAGE = Path(monai_fpt.__file__).resolve().parent
 _HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
-_CHUNK = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,15 +174,6 @@ def local_weights(
             f"(sha256 {reference.file_sha256[:16]}, {reference.file_bytes:,} bytes); give its path as backbone_weights or in {BACKBONE_VARIABLE}."
         )
     return {"timm": "timm", "package": str(_PACKAGE / reference.file), "random": None}[reference.source]
-
-
-def file_sha256(path: str | Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _file_at(path: Path, reference: FPTBackboneReference, asked: str) -> Path:

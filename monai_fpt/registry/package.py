@@ -39,6 +39,7 @@ from typing import Any, TypeVar
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from monai_fpt._files import file_sha256
 from monai_fpt._version import __version__
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import FPTPredictions
@@ -46,7 +47,7 @@ from monai_fpt.metrics.calibration import FPTCalibration
 from monai_fpt.metrics.weights import fpt_weights_sha256
 from monai_fpt.networks import BackboneMismatchError, FPTConfig
 from monai_fpt.networks._weights import create_trunk, fingerprint
-from monai_fpt.registry.backbone import FPTBackboneReference, file_sha256
+from monai_fpt.registry.backbone import FPTBackboneReference
 from monai_fpt.registry.predictor import ADAPTER_FILE, BACKBONE_FILE, CALIBRATION_FILE, CARD_FILE, load_adapter
 from monai_fpt.registry.privacy import refuse_private_text, told
 from monai_fpt.registry.pseudonyms import pseudonymous

@@ -217,7 +217,11 @@ class FPTPredictor:
 
     def answers(self, images: Tensor) -> list[FPTAnswer]:
         """Ask the network and turn its logits into probabilities and names; one answer an image."""
-        logits = self.logits(images).double().numpy()
+        return self.answers_of(self.logits(images))
+
+    def answers_of(self, told: Tensor) -> list[FPTAnswer]:
+        """Turn logits (B, K) that the network gave into probabilities and names; one answer an image."""
+        logits = told.double().numpy()
         rows = range(len(logits))
         asked = FPTPredictions(
             keys=tuple(map(str, rows)),

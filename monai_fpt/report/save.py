@@ -8,11 +8,11 @@ of other images or other weights, leaves it as it is.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_fpt._files import write_whole
 from monai_fpt.metrics.calibration import FPTCalibration, fit_calibration, predictions_digest
 from monai_fpt.metrics.predictions import FPTPredictions
 from monai_fpt.report.evaluate import evaluate_predictions
@@ -63,17 +63,7 @@ def save_report(
     else:
         errors = worst_errors(predictions, aggregate=evaluation.aggregate, most=most_errors)
         text = evaluation_page(evaluation, errors, pictures=pictures, heat_maps=heat_maps, show_keys=show_keys)
-    _write_whole(target, text)
-
-
-def _write_whole(target: Path, text: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(target, text)
 
 
 def fpt_write_report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,6 @@ from report_toys import KINDS, drawn_predictions
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.metrics.calibration import FPTCalibration, fit_calibration
 from monai_fpt.report import evaluate_predictions, fpt_thumbnails, fpt_write_report, save_report
-from monai_fpt.report import save as save_module
 
 VOID = {"meta", "img", "br"}
 HOSTILE = '<script>alert(1)</script> & "b"'
@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     (tmp_path / "report.json").write_text("old")
-    monkeypatch.setattr(save_module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     predictions = drawn_predictions("binary")
     with pytest.raises(OSError, match="No space left"):
         save_report(evaluate_predictions(predictions, bootstrap=0), predictions, tmp_path / "report.json")

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_fpt._files import write_whole
 from monai_fpt.data.check.finding import SEVERITIES, FPTDataFinding, counted
 from monai_fpt.data.datalist import SECTIONS
 from monai_fpt.data.facts import ImageOptions
 
-__all__ = ["FPTDataReport", "write_whole"]
+__all__ = ["FPTDataReport"]
 
 _WIDTH = 118
 _SHOWN = 3
@@ -175,19 +175,3 @@ def _told(finding: FPTDataFinding) -> str:
     if len(units) > _SHOWN:
         lines.append(f"{indent}- and {len(units) - _SHOWN:,} more")
     return "\n".join(lines)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file in one step: a reader never sees half of it.
-
-    Args:
-        path: the file; its folder is made where missing.
-        text: its content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

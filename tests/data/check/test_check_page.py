@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 from check_toys import ToySet, picture
 
 from monai_fpt.data.check import FPTDataFinding, FPTDataReport
-from monai_fpt.data.check import report as report_module
 from monai_fpt.data.check.figures import sizes_drawing
 
 VOID = {"meta", "img", "wbr"}
@@ -164,7 +164,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         spoilt.save_html(tmp_path / "page.html")
 
