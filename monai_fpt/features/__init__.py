@@ -8,7 +8,7 @@ from monai_fpt.features.codec import StoredImage, quantize
 from monai_fpt.features.dataset import FeatureDataset, MissingFeaturesError
 from monai_fpt.features.extract import DiskSpaceError, ExtractionReport, UnreadableImagesError, extract
 from monai_fpt.features.prepare import ensure_features
-from monai_fpt.features.spec import FeatureSpec, FeatureSpecMismatchError, random_features
+from monai_fpt.features.spec import FeatureSpec, FeatureSpecMismatchError, StoredTokens, random_features
 from monai_fpt.features.store import CorruptCacheError, FeatureEntry, FeatureStore, FeatureWriter
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "FeatureWriter",
     "MissingFeaturesError",
     "StoredImage",
+    "StoredTokens",
     "UnreadableImagesError",
     "ensure_features",
     "extract",

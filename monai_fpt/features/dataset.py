@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_fpt.features.store import FeatureEntry, FeatureStore
@@ -68,6 +69,19 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         if isinstance(item.get("label"), list):
             item["label"] = torch.tensor(item["label"], dtype=torch.float32)
         return item if self.transform is None else self.transform(item)
+
+    def tokens(self) -> Tensor:
+        """Tokens of the last layer of all images, for probes: (N, rows, C) float32, rows as the cache's FeatureSpec says.
+
+        Raises:
+            MissingFeaturesError: the cache keeps no tokens, or not of all images.
+        """
+        if self.store.spec.tokens == "none":
+            raise MissingFeaturesError(
+                f'The cache "{self.store.path}" keeps no tokens of the last layer; extract into another cache_dir with tokens "pooled" or "all".'
+            )
+        stored = [self.store.read(entry).tokens for entry in self.entries()]
+        return torch.stack([tokens for tokens in stored if tokens is not None]).float()
 
     def entries(self) -> list[FeatureEntry]:
         """The cache entry of every item, in order; resolved once."""

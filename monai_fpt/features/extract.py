@@ -23,7 +23,7 @@ from tqdm import tqdm
 from monai_fpt._files import file_sha256
 from monai_fpt.features.spec import FeatureSpec
 from monai_fpt.features.store import FeatureStore, FeatureWriter, preparation_facts
-from monai_fpt.networks import FrozenViT, resize_image
+from monai_fpt.networks import FrozenViT, TokenFeatures, resize_image
 
 __all__ = ["DiskSpaceError", "ExtractionReport", "UnreadableImagesError", "extract"]
 
@@ -245,6 +245,14 @@ def _require_space(store: FeatureStore, num_images: int, announce: bool) -> None
         )
 
 
+def _read(backbone: FrozenViT, images: Tensor, spec: FeatureSpec) -> tuple[TokenFeatures, Tensor | None]:
+    """What the specification keeps of a batch; the features are the same numbers whether or not tokens are kept."""
+    if spec.tokens == "none":
+        return backbone(images), None
+    features, tokens = backbone.forward_tokens(images)
+    return features, backbone.pool_tokens(tokens) if spec.tokens == "pooled" else tokens
+
+
 def _write(
     writer: FeatureWriter,
     backbone: FrozenViT,
@@ -257,9 +265,10 @@ def _write(
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (spec.mean, spec.std))
     dtype = _COMPUTE[spec.compute_dtype]
     with torch.autocast(images.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        features, indices = backbone((images - mean) / std)
+        (features, indices), tokens = _read(backbone, (images - mean) / std, spec)
     thumbnails = (resize_image(images, spec.thumbnail_size) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
     features, indices = features.cpu(), indices.cpu()
+    rows = [None] * len(entries) if tokens is None else list(tokens.cpu())
     for i, entry in enumerate(entries):
         try:
             writer.add(
@@ -270,6 +279,7 @@ def _write(
                 features[i],
                 indices[i],
                 thumbnails[i],
+                rows[i],
                 entry["facts"],
             )
         except ValueError as error:

@@ -6,16 +6,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from monai_fpt.networks import FPTClassifier, FPTConfig, FrozenViT, thumbnail_size
 
-__all__ = ["FeatureDtype", "FeatureSpec", "FeatureSpecMismatchError", "random_features"]
+__all__ = ["FeatureDtype", "FeatureSpec", "FeatureSpecMismatchError", "StoredTokens", "random_features"]
 
 FeatureDtype = Literal["float16", "float32", "int8"]
-FORMAT_VERSION = 1
+StoredTokens = Literal["none", "pooled", "all"]  # each holds what those before it hold
+_FORMAT_VERSIONS: dict[str, int] = {"float16": 1, "float32": 1, "int8": 2}  # 2: scales in bfloat16
+_LATER_FIELDS = {"tokens": "none", "token_rows": 0}  # not written at these values, so that older fingerprints stay
 
 
 class FeatureSpecMismatchError(ValueError):
@@ -41,6 +43,10 @@ class FeatureSpec:
         dtype: how features are stored: ``float16``, ``float32`` (exact) or ``int8`` (one scale per channel).
         compute_dtype: precision of the backbone's pass.
         format_version: of the files.
+        tokens: which tokens of the last layer are kept beside, for probes and comparisons; FPT does not read them.
+            ``"none"``; ``"pooled"``: the CLS token and the mean of the patch tokens (the mean alone where there is no CLS
+            token); ``"all"``: every token, prefix tokens first. A cache that holds more serves whoever asks for less.
+        token_rows: how many rows that makes: 0, 1 or 2, or N.
     """
 
     backbone: str
@@ -61,13 +67,17 @@ class FeatureSpec:
     thumbnail_size: int
     dtype: FeatureDtype = "float16"
     compute_dtype: str = "float32"
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
+    tokens: StoredTokens = "none"
+    token_rows: int = 0
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32", "int8"):
             raise ValueError(f'dtype={self.dtype!r} is not one of "float16", "float32", "int8".')
         if self.compute_dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f'compute_dtype={self.compute_dtype!r} is not one of "float32", "bfloat16", "float16".')
+        if self.tokens not in get_args(StoredTokens):
+            raise ValueError(f"tokens={self.tokens!r} is not one of {', '.join(map(repr, get_args(StoredTokens)))}.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(
                 f"mean={list(self.mean)} and std={list(self.std)} must be three numbers each, std positive."
@@ -84,9 +94,20 @@ class FeatureSpec:
         preprocessing: str = "",
         dtype: FeatureDtype = "float16",
         compute_dtype: str = "float32",
+        tokens: StoredTokens = "none",
     ) -> FeatureSpec:
-        """The specification of the features this network reads; mean and std default to the backbone's own."""
+        """The specification of the features this network reads; mean and std default to the backbone's own.
+
+        Raises:
+            ValueError: an unknown choice, or tokens of the last layer where the last block is not tapped.
+        """
         backbone: FrozenViT = network.backbone
+        if tokens != "none" and backbone.blocks[-1] != backbone.depth - 1:
+            raise ValueError(
+                f'tokens="{tokens}" needs the last layer, but the network ends at block {backbone.blocks[-1]} of {backbone.depth}; tap '
+                f'block {backbone.depth - 1} too, or set tokens="none".'
+            )
+        rows = {"none": 0, "pooled": 1 + backbone.has_class_token, "all": backbone.num_all_tokens}
         return cls(
             backbone=backbone.name,
             backbone_fingerprint=backbone.fingerprint,
@@ -106,6 +127,9 @@ class FeatureSpec:
             thumbnail_size=thumbnail_size(network.side_size),
             dtype=dtype,
             compute_dtype=compute_dtype,
+            format_version=_FORMAT_VERSIONS.get(dtype, 1),
+            tokens=tokens,
+            token_rows=rows.get(tokens, 0),
         )
 
     @property
@@ -114,13 +138,19 @@ class FeatureSpec:
         return (len(self.blocks), 2, self.num_heads, self.num_tokens, self.head_dim)
 
     @property
+    def token_shape(self) -> tuple[int, int]:
+        """(rows, C) of one image's tokens of the last layer."""
+        return (self.token_rows, self.num_heads * self.head_dim)
+
+    @property
     def fingerprint(self) -> str:
         """sha256 (hex) of the canonical JSON of all fields."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary of all fields."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return {k: v for k, v in values.items() if k not in _LATER_FIELDS or v != _LATER_FIELDS[k]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureSpec:
@@ -130,15 +160,19 @@ class FeatureSpec:
             ValueError: missing or unknown fields, as of another format version.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            odd = ", ".join(sorted(set(values) ^ known))
+        odd = (set(values) | set(_LATER_FIELDS)) ^ known
+        if odd:
             raise ValueError(
-                f"This is no FeatureSpec of format version {FORMAT_VERSION}: {odd} missing or unknown; extract the features anew."
+                f"This is no FeatureSpec of this version: {', '.join(sorted(odd))} missing or unknown; extract the features anew."
             )
         return cls(**values)
 
+    def without_tokens(self) -> FeatureSpec:
+        """The same features, without tokens of the last layer: what a model card carries, for the model reads none."""
+        return dataclasses.replace(self, tokens="none", token_rows=0)
+
     def require_equal(self, other: FeatureSpec, where: str) -> None:
-        """Refuse features made with another specification.
+        """Refuse features made with another specification; more tokens of the last layer than asked for are no difference.
 
         Args:
             other: the specification found.
@@ -147,7 +181,10 @@ class FeatureSpec:
         Raises:
             FeatureSpecMismatchError: names every differing field and both values.
         """
-        ours, theirs = self.to_dict(), other.to_dict()
+        order = get_args(StoredTokens)
+        if order.index(self.tokens) < order.index(other.tokens):
+            other = dataclasses.replace(other, tokens=self.tokens, token_rows=self.token_rows)
+        ours, theirs = ({**_LATER_FIELDS, **spec.to_dict()} for spec in (self, other))
         differing = [
             f"{name} (cache: {_short(theirs[name], ours[name])}, wanted: {_short(ours[name], theirs[name])})"
             for name in ours

@@ -70,7 +70,7 @@ class FeatureStore:
             )
         if found is not None and spec is not None:
             spec.require_equal(found, f'in "{self.path}"')
-        resolved = spec or found
+        resolved = found or spec  # what is found may hold more tokens than asked for
         assert resolved is not None
         self.spec = resolved
         self.strict = strict
@@ -275,6 +275,7 @@ class FeatureWriter:
         features: Tensor,
         indices: Tensor,
         thumbnail: Tensor,
+        tokens: Tensor | None = None,
         facts: str = "",
     ) -> None:
         """Take one finished image; it is durable after the next :meth:`flush`.
@@ -284,11 +285,12 @@ class FeatureWriter:
             features: (L, 2, H, M, D).
             indices: (L, H, M).
             thumbnail: (3, T, T) uint8.
+            tokens: (rows, C), where the specification keeps tokens of the last layer.
 
         Raises:
             ValueError: features that cannot be stored; the image is not taken.
         """
-        record = self._store.layout.encode(features, indices, thumbnail)
+        record = self._store.layout.encode(features, indices, thumbnail, tokens)
         entry = {"key": key, "sha256": sha256, "size": size, "mtime_ns": mtime_ns, "facts": facts}
         self._pending.append((entry, record))
 

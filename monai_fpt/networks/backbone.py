@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -174,10 +174,11 @@ class FrozenViT(nn.Module):
                 f"its {self.num_heads} heads of {self.head_dim} do not make up its width of {self.embed_dim}"
             )
         self.num_prefix_tokens = int(trunk.num_prefix_tokens)
+        self.has_class_token = self.num_prefix_tokens > 0 and getattr(trunk, "cls_token", None) is not None
         self.num_all_tokens = self.num_prefix_tokens + (self.image_size // self.patch_size) ** 2
         self.depth = len(trunk.blocks)
         self.blocks = _checked_blocks(blocks, self.depth)
-        self.importance: Importance = _checked_importance(importance, trunk, self.num_prefix_tokens, prefix_tokens)
+        self.importance: Importance = _checked_importance(importance, trunk, self.has_class_token)
         self.prefix_tokens: PrefixPolicy = prefix_tokens
         candidates = self.num_all_tokens - (self.num_prefix_tokens if prefix_tokens == "drop" else 0)
         ratio_of = self.num_all_tokens if num_tokens is None else candidates
@@ -220,6 +221,39 @@ class FrozenViT(nn.Module):
         Raises:
             ValueError: an image of another shape, or a backbone whose attention is not global.
         """
+        return self._read(image, to_the_end=False)[0]
+
+    @torch.no_grad()
+    def forward_tokens(self, image: Tensor) -> tuple[TokenFeatures, Tensor]:
+        """What :meth:`forward` gives, and all tokens of the last layer, from one pass.
+
+        Args:
+            image: (B, 3, image_size, image_size), normalised.
+
+        Returns:
+            the features, and tokens (B, N, C) after the final norm, prefix tokens first, as timm's ``forward_features``
+            gives them.
+
+        Raises:
+            ValueError: as :meth:`forward`; or the last block is not tapped, so that the network ends before it.
+        """
+        features, tokens = self._read(image, to_the_end=True)
+        assert tokens is not None
+        return features, tokens
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        """All tokens (B, N, C) of the last layer -> (B, 2, C): the CLS token and the mean of the patch tokens; (B, 1, C), the
+        mean, where the backbone has no CLS token.
+        """
+        mean = tokens[:, self.num_prefix_tokens :].mean(dim=1, keepdim=True)
+        return torch.cat([tokens[:, :1], mean], dim=1) if self.has_class_token else mean
+
+    def _read(self, image: Tensor, to_the_end: bool) -> tuple[TokenFeatures, Tensor | None]:
+        if to_the_end and self.blocks[-1] != self.depth - 1:
+            raise ValueError(
+                f"Tokens of the last layer are asked for, but block {self.blocks[-1]} is the last that is tapped and kept of "
+                f"{self.depth}; tap block {self.depth - 1} too."
+            )
         expected = (3, self.image_size, self.image_size)
         if image.ndim != 4 or tuple(image.shape[1:]) != expected:
             raise ValueError(
@@ -235,23 +269,24 @@ class FrozenViT(nn.Module):
             output = q
             if last or self.importance == "class_token":
                 importance = weigh(q, k, mask, scale, self.importance)
-                if not last:
+                if to_the_end or not last:
                     output = F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
             else:
                 output, importance = attend_and_weigh(q, k, v, mask, scale)
             kept = select_tokens(importance, self.num_tokens, self.num_prefix_tokens, self.prefix_tokens)
             features.append(torch.stack([gather_tokens(k, kept), gather_tokens(v, kept)], dim=1))
             indices.append(kept)
-            if last:
+            if last and not to_the_end:
                 raise _Tapped
             return output
 
         with _pre_hooks(self.vit, _Tap(self.blocks, read)) as tap, tap:
-            try:
-                self.vit.forward_features(image)
-            except _Tapped:
-                return TokenFeatures(torch.stack(features, dim=1), torch.stack(indices, dim=1))
-        raise _unsupported(f"no attention was seen in block {self.blocks[len(features)]}")
+            tokens: Tensor | None = None
+            with suppress(_Tapped):
+                tokens = self.vit.forward_features(image)
+        if len(features) < len(self.blocks):
+            raise _unsupported(f"no attention was seen in block {self.blocks[len(features)]}")
+        return TokenFeatures(torch.stack(features, dim=1), torch.stack(indices, dim=1)), tokens
 
     def _check_global(self, q: Tensor, k: Tensor, batch: int) -> None:
         expected = (batch, self.num_heads, self.num_all_tokens, self.head_dim)
@@ -371,8 +406,7 @@ def _checked_blocks(blocks: Collection[int] | None, depth: int) -> tuple[int, ..
     return chosen
 
 
-def _checked_importance(importance: Importance, trunk: Any, num_prefix: int, policy: PrefixPolicy) -> Importance:
-    has_class_token = num_prefix > 0 and getattr(trunk, "cls_token", None) is not None
+def _checked_importance(importance: Importance, trunk: Any, has_class_token: bool) -> Importance:
     if importance == "class_token" and not has_class_token:
         raise ValueError(
             f'importance="class_token" needs a CLS token and {type(trunk).__name__} has none; use importance="global".'

@@ -101,7 +101,7 @@ def same_content(first: FeatureStore, second: FeatureStore, items: Sequence[Mapp
 
 def flat(stored: StoredImage) -> list[Tensor]:
     features = list(stored.features) if isinstance(stored.features, tuple) else [stored.features]
-    return [*features, stored.indices, stored.thumbnail]
+    return [*features, stored.indices, stored.thumbnail, *([] if stored.tokens is None else [stored.tokens])]
 
 
 class Toy:

@@ -33,6 +33,8 @@ CHANGES: dict[str, Any] = {
     "dtype": "int8",
     "compute_dtype": "bfloat16",
     "format_version": 2,
+    "tokens": "pooled",
+    "token_rows": 2,
 }
 
 
@@ -94,7 +96,7 @@ def test_fields_of_another_version_are_refused(edit: Any, toy: Toy) -> None:
     values = toy.spec().to_dict()
     edit(values)
 
-    with pytest.raises(ValueError, match=r"no FeatureSpec of format version 1: (mean|colour) missing or unknown"):
+    with pytest.raises(ValueError, match=r"no FeatureSpec of this version: (mean|colour) missing or unknown"):
         FeatureSpec.from_dict(values)
 
 
