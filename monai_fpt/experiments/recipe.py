@@ -37,6 +37,7 @@ _KNOWN: dict[str, set[str]] = {  # what the loop of this room does: component to
     "Compose": {"transforms"},
     "CopyItemsd": {"*"},
     "Activationsd": {"*"},
+    "MeanEnsembled": {"keys", "output_key", "_disabled_"},
     "monai_fpt.transforms.*": {"*"},
     "monai_fpt.features.FeatureDataset": {"data", "store", "transform", "use_features"},
     "DataLoader": {"dataset", "batch_size", "shuffle", "drop_last", "num_workers"},

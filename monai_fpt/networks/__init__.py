@@ -7,9 +7,10 @@ from monai_fpt.networks.authors import convert_adapter_state, convert_backbone_s
 from monai_fpt.networks.backbone import FrozenViT, TokenFeatures
 from monai_fpt.networks.config import FPTConfig
 from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_backbone
-from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, QuantizedFeatures
+from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
 from monai_fpt.networks.loss import ClassWeights, FPTLoss
+from monai_fpt.networks.members import FusionMembers, SideMembers
 from monai_fpt.networks.positions import resample_positions
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
@@ -24,7 +25,10 @@ __all__ = [
     "FPTLoss",
     "FPTPlusFusion",
     "FrozenViT",
+    "Fusion",
+    "FusionMembers",
     "QuantizedFeatures",
+    "SideMembers",
     "SideViT",
     "TokenFeatures",
     "convert_adapter_state",

@@ -55,6 +55,8 @@ class FPTConfig:
             1e-12).
         side_init: how weights of the side network start: ``"fixed"``, with a standard deviation of 0.02 (the authors'), or ``"fan_in"``,
             with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
+        members: how many independent adapters the network has; they learn side by side on the same batches and answer with the mean of
+            their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
         recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
             beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.
@@ -84,6 +86,7 @@ class FPTConfig:
     positions: PositionRule = "fpt"
     norm_eps: float | None = None
     side_init: SideInit = "fixed"
+    members: int = 1
     recompute: bool = False
     backbone_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -91,7 +94,13 @@ class FPTConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, choices))}.")
-        for name, least in (("image_size", 1), ("num_classes", 1), ("num_prompts", 1), ("side_reduction", 1)):
+        for name, least in (
+            ("image_size", 1),
+            ("num_classes", 1),
+            ("num_prompts", 1),
+            ("side_reduction", 1),
+            ("members", 1),
+        ):
             _check_int(name, getattr(self, name), least)
         for name in ("side_size", "num_tokens"):
             if getattr(self, name) is not None:

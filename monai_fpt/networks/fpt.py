@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from monai_fpt.networks.backbone import FrozenViT
 from monai_fpt.networks.config import FPTConfig
-from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, QuantizedFeatures
+from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
+from monai_fpt.networks.members import SideMembers, join_members
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
 
@@ -89,8 +90,13 @@ class FPTClassifier(nn.Module):
         self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
         self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
 
-    def new_adapter(self) -> tuple[FPTPlusFusion | FPTFusion, SideViT]:
-        """A fusion module and a side network for this backbone, with new random weights; the network's own stay."""
+    def new_adapter(self) -> tuple[Fusion, SideViT | SideMembers]:
+        """A fusion module and a side network for this backbone, with new random weights, of as many members as the
+        configuration says; the network's own stay.
+        """
+        return join_members([self._new_member() for _ in range(self.config.members)])
+
+    def _new_member(self) -> tuple[FPTPlusFusion | FPTFusion, SideViT]:
         config, backbone = self.config, self.backbone
         width, heads, blocks = backbone.embed_dim, backbone.num_heads, len(backbone.blocks)
         side_dim = width // config.side_reduction
@@ -111,7 +117,8 @@ class FPTClassifier(nn.Module):
         return fusion, side
 
     def forward(self, image: Tensor, features: CachedFeatures | None = None) -> Tensor:
-        """Logits (B, K).
+        """Logits (B, K); of a network of several members in training (B, members, K), as
+        :class:`~monai_fpt.networks.FPTLoss` takes them.
 
         Args:
             image: normalised. Without features: (B, 3, image_size, image_size). With features: the side image (B, 3,
@@ -164,7 +171,7 @@ class FPTClassifier(nn.Module):
     def __prepare_scriptable__(self) -> nn.Module:
         """``torch.jit.script`` gets the traced network: the tap of the backbone is Python and cannot be compiled."""
         size = self.backbone.image_size
-        reference = self.fusion.prompts
+        reference = next(self.fusion.parameters())
         example = torch.zeros(2, 3, size, size, device=reference.device, dtype=reference.dtype)
         was_training = self.training
         with torch.no_grad():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from monai_fpt.networks._attend import attend_to_stored
 
-__all__ = ["CachedFeatures", "FPTFusion", "FPTPlusFusion", "QuantizedFeatures"]
+__all__ = ["CachedFeatures", "FPTFusion", "FPTPlusFusion", "Fusion", "QuantizedFeatures"]
 
 
 class QuantizedFeatures(NamedTuple):
@@ -35,24 +35,30 @@ class QuantizedFeatures(NamedTuple):
 CachedFeatures = Tensor | QuantizedFeatures
 
 
-class _Fusion(nn.Module):
-    """Shared by both methods: prompts in, prompts out, their attention between."""
+class Fusion(nn.Module):
+    """What every fusion module does: ask, attend, fuse.
 
-    def __init__(
-        self,
-        num_blocks: int,
-        num_prompts: int,
-        prompt_dim: int,
-        embed_dim: int,
-        side_dim: int,
-        num_heads: int,
-        recompute: bool,
-    ) -> None:
+    Args:
+        num_heads: H of the backbone.
+        recompute: make the attention's probabilities again in the backward pass instead of keeping them.
+    """
+
+    def __init__(self, num_heads: int, recompute: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.recompute = recompute
-        self.prompts = nn.Parameter(torch.randn(num_blocks, num_prompts, prompt_dim) * 1e-6)
-        self.project = nn.Linear(embed_dim, side_dim)
+
+    def forward(self, features: CachedFeatures) -> Tensor:
+        """Features (B, L, 2, H, M, D) -> fused prompts (B, L, P, S)."""
+        return self.fuse(self.attend(self.queries(), features))
+
+    def queries(self) -> Tensor:
+        """What prompts ask with: (L, P, C)."""
+        raise NotImplementedError
+
+    def fuse(self, attended: Tensor) -> Tensor:
+        """What prompts were answered, (B, L, P, C), -> fused prompts (B, L, P, S)."""
+        raise NotImplementedError
 
     def attend(self, queries: Tensor, features: CachedFeatures) -> Tensor:
         """Queries (L, P, C) on features of B images -> (B, L, P, C)."""
@@ -64,7 +70,7 @@ class _Fusion(nn.Module):
         return attended.transpose(2, 3).flatten(-2)  # (B, L, H, P, D) -> (B, L, P, C)
 
 
-class FPTPlusFusion(_Fusion):
+class FPTPlusFusion(Fusion):
     """FPT+: prompts of the backbone's width ask directly, after a LayerNorm; they are added before the projection.
 
     Args:
@@ -87,18 +93,24 @@ class FPTPlusFusion(_Fusion):
         dropout: float,
         recompute: bool = False,
     ) -> None:
-        super().__init__(num_blocks, num_prompts, embed_dim, embed_dim, side_dim, num_heads, recompute)
+        super().__init__(num_heads, recompute)
+        self.prompts = _prompts(num_blocks, num_prompts, embed_dim)
+        self.project = nn.Linear(embed_dim, side_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features: CachedFeatures) -> Tensor:
-        """Features (B, L, 2, H, M, D) -> fused prompts (B, L, P, S)."""
-        attended = self.attend(self.norm(self.prompts), features)
+    def queries(self) -> Tensor:
+        """Normalised prompts, (L, P, C)."""
+        queries: Tensor = self.norm(self.prompts)
+        return queries
+
+    def fuse(self, attended: Tensor) -> Tensor:
+        """(B, L, P, C) -> (B, L, P, S)."""
         fused: Tensor = self.dropout(self.project(attended + self.prompts))
         return fused
 
 
-class FPTFusion(_Fusion):
+class FPTFusion(Fusion):
     """FPT: prompts of the side network's width ask through a projection; they are added after the output projection.
 
     Arguments as of :class:`FPTPlusFusion`.
@@ -114,12 +126,22 @@ class FPTFusion(_Fusion):
         dropout: float,
         recompute: bool = False,
     ) -> None:
-        super().__init__(num_blocks, num_prompts, side_dim, embed_dim, side_dim, num_heads, recompute)
+        super().__init__(num_heads, recompute)
+        self.prompts = _prompts(num_blocks, num_prompts, side_dim)
+        self.project = nn.Linear(embed_dim, side_dim)
         self.query = nn.Linear(side_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features: CachedFeatures) -> Tensor:
-        """Features (B, L, 2, H, M, D) -> fused prompts (B, L, P, S)."""
-        attended = self.attend(self.query(self.prompts), features)
+    def queries(self) -> Tensor:
+        """Projected prompts, (L, P, C)."""
+        queries: Tensor = self.query(self.prompts)
+        return queries
+
+    def fuse(self, attended: Tensor) -> Tensor:
+        """(B, L, P, C) -> (B, L, P, S)."""
         fused: Tensor = self.dropout(self.project(attended) + self.prompts)
         return fused
+
+
+def _prompts(num_blocks: int, num_prompts: int, width: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(num_blocks, num_prompts, width) * 1e-6)

@@ -120,7 +120,7 @@ class FPTPredictor:
         self.network = network.eval()
         self.calibration = calibration
         self.batch_size = batch_size
-        self.device = network.fusion.prompts.device
+        self.device = next(network.fusion.parameters()).device
         mean_std = card.normalization(network.backbone.mean, network.backbone.std)
         reading = [FPTLoadImaged("image", FPTImageReader(**card.reader)), *fpt_transforms(card.preparing)]
         resizing = FPTResized("image", card.network.image_size)

@@ -142,7 +142,7 @@ def attention_maps(
         with torch.no_grad():
             logits = model(side_image, features)  # checks shapes
             _check_indices(model, features, indices)
-            plain = dequantized(features, model.fusion.prompts.dtype)
+            plain = dequantized(features, next(model.fusion.parameters()).dtype)
             attention = fusion_attention(model, plain)
             _check_agreement(logits, logits_from_attention(model, attention, plain, side_image))
             targets = _targets(target, logits)

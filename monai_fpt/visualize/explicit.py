@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from monai_fpt.networks import CachedFeatures, FPTClassifier, FPTFusion, FPTPlusFusion, QuantizedFeatures
+from monai_fpt.networks import CachedFeatures, FPTClassifier, Fusion, QuantizedFeatures
 
 __all__ = ["dequantized", "fusion_attention", "logits_from_attention"]
 
@@ -53,26 +53,16 @@ def logits_from_attention(model: FPTClassifier, attention: Tensor, features: Ten
         features: (B, L, 2, H, M, D), see :func:`dequantized`.
         side_image: (B, 3, side_size, side_size).
     """
-    fusion = model.fusion
     attended = (attention @ features[:, :, 1]).transpose(2, 3).flatten(-2)  # (B, L, P, C)
-    if isinstance(fusion, FPTPlusFusion):
-        prompts = fusion.project(attended + fusion.prompts)
-    else:
-        prompts = fusion.project(attended) + fusion.prompts
-    logits: Tensor = model.side(side_image, prompts)
+    logits: Tensor = model.side(side_image, model.fusion.fuse(attended))
     return logits
 
 
 def _queries(model: FPTClassifier) -> Tensor:
-    """(L, P, C)."""
-    fusion = model.fusion
-    if isinstance(fusion, FPTPlusFusion):
-        queries: Tensor = fusion.norm(fusion.prompts)
-    elif isinstance(fusion, FPTFusion):
-        queries = fusion.query(fusion.prompts)
-    else:
+    """(L, P, C); of a network of several members the prompts of all of them."""
+    if not isinstance(model.fusion, Fusion):
         raise TypeError(
-            f"The fusion module is a {type(fusion).__name__}, whose attention is not known here; give an FPTClassifier "
+            f"The fusion module is a {type(model.fusion).__name__}, whose attention is not known here; give an FPTClassifier "
             f'of method "fpt_plus" or "fpt".'
         )
-    return queries
+    return model.fusion.queries()

@@ -137,7 +137,7 @@ def _curve(
     """Probability of ``target`` for each share of the located tokens, (B, steps + 1)."""
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1.")
-    plain = dequantized(features, model.fusion.prompts.dtype)
+    plain = dequantized(features, next(model.fusion.parameters()).dtype)
     values = []
     for step in range(steps + 1):
         attention = fusion_attention(model, plain, kept(step / steps))

@@ -66,6 +66,19 @@ def test_a_fold_of_the_stack_is_what_the_bundle_trains(stacked: FPTCrossValidati
         assert FPTModelCard.load(ours.folder / "model.json") == FPTModelCard.load(theirs.folder / "model.json")
 
 
+def test_a_network_of_several_members_is_one_training_in_the_stack_and_in_the_bundle(overrides: dict[str, Any]) -> None:
+    wanted = overrides | {"network_config#members": 2, "max_epochs": 2}
+    found = {}
+    for engine in ("stack", "bundle"):
+        other = wanted | {"run_dir": f"{overrides['run_dir']}_{engine}"}
+        found[engine] = run_cross_validation(other, folds=2, engine=engine, quiet=True).runs
+
+    assert {run.engine for run in found["stack"]} == {"stack"}
+    for ours, theirs in zip(found["stack"], found["bundle"], strict=True):
+        assert np.abs(ours.predictions["test"].logits - theirs.predictions["test"].logits).max() < 1e-5
+        assert FPTModelCard.load(ours.folder / "model.json").network.members == 2
+
+
 def test_no_image_is_read_again(overrides: dict[str, Any], no_reading: list[int]) -> None:
     run_cross_validation(overrides | {"max_epochs": 1}, folds=2, seeds=[0, 1], engine="stack", quiet=True)
     run_search(overrides | {"max_epochs": 1, "run_dir": f"{overrides['run_dir']}_search"}, trials=2, quiet=True)

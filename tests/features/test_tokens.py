@@ -126,7 +126,7 @@ def test_a_cache_that_keeps_less_is_refused(kept: str, asked: Any, toy: Toy) -> 
 def test_a_cache_without_tokens_says_so_when_they_are_asked_for(toy: Toy) -> None:
     store, items = filled(toy, "plain", "none")
 
-    with pytest.raises(MissingFeaturesError, match='keeps no tokens of the last layer; .* tokens "pooled" or "all"'):
+    with pytest.raises(MissingFeaturesError, match=r'keeps no tokens of the last layer; .* tokens "pooled" or "all"'):
         FeatureDataset(items, store).tokens()
 
 

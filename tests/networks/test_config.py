@@ -22,6 +22,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "classes as text": ({"num_classes": "5"}, r"num_classes='5' must be a whole number of at least 1"),
     "no classes": ({"num_classes": 0}, r"num_classes=0 must be a whole number of at least 1"),
     "classes as truth": ({"num_classes": True}, r"num_classes=True must be a whole number"),
+    "no members": ({"members": 0}, r"members=0 must be a whole number of at least 1"),
     "no prompts": ({"num_prompts": 0}, r"num_prompts=0 must be"),
     "half a reduction": ({"side_reduction": 1.5}, r"side_reduction=1.5 must be a whole number"),
     "side_size": ({"side_size": -16}, r"side_size=-16 must be a whole number of at least 1"),
@@ -97,6 +98,7 @@ EVERY_FIELD = FPTConfig(
     positions="timm",
     norm_eps=1e-12,
     side_init="fan_in",
+    members=3,
     recompute=True,
     backbone_kwargs={"depth": 3},
 )

@@ -281,3 +281,14 @@ def test_indices_of_other_features_are_refused(network: Callable[..., Any], seen
         attention_maps(model, kept.features, kept.indices + 10, side_image)
     with pytest.raises(ValueError, match="do not belong to 3 images and this network"):
         attention_maps(model, kept.features[:, :1], kept.indices[:, :1], side_image)
+
+
+def test_a_network_of_several_members_has_the_prompts_of_all_in_one_map(network: Callable[..., Any]) -> None:
+    model = network(members=2)
+    image = torch.randn(1, 3, 64, 64)
+
+    found = image_attention_maps(model, image)
+
+    assert found.attention.shape[3] == 2 * model.config.num_prompts
+    torch.testing.assert_close(found.logits, model(image), atol=1e-5, rtol=1e-5)
+    assert found.heat().amax(dim=(2, 3)).eq(1).all()
