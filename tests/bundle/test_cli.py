@@ -15,7 +15,7 @@ import torch
 from bundle_toys import tiny_overrides
 from safetensors.torch import load_file, save_file
 
-from monai_fpt.cli import _overrides
+from monai_fpt.cli.options import overrides_of
 from monai_fpt.features import FPTModelCard
 from monai_fpt.importing import import_authors_checkpoint
 from monai_fpt.networks import FPTClassifier
@@ -49,7 +49,7 @@ def test_options_become_typed_values() -> None:
         "a b",
     ]
     expected = {"max_epochs": 3, "mean": [0.5, 0.5, 0.5], "backbone_weights": None, "amp": True, "run_dir": "a b"}
-    assert _overrides(words) == expected
+    assert overrides_of(words) == expected
 
 
 def test_a_missing_folder_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:
