@@ -91,8 +91,8 @@ def kept_bytes(forward: Callable[[], Tensor], module: nn.Module, inputs: Iterabl
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-            held.append(tensor)
-        return tensor
+            held.append(tensor.detach())  # the tensor itself would make a ring that is never freed
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         forward()

@@ -10,6 +10,17 @@ import typer
 from monai_fpt.cli.app import app
 from monai_fpt.cli.options import TrackingUri
 
+BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--backbone_weights", "--backbone-weights", help="The backbone's file, where the run's is elsewhere now."
+    ),
+]
+BackboneLicence = Annotated[
+    str | None,
+    typer.Option("--backbone_licence", "--backbone-licence", help="Of the backbone, where timm states none."),
+]
+
 
 @app.command()
 def register(
@@ -25,16 +36,8 @@ def register(
             help="Store the backbone's weights too, for sites without a network.",
         ),
     ] = False,
-    backbone_weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--backbone_weights", "--backbone-weights", help="The backbone's file, where the run's is elsewhere now."
-        ),
-    ] = None,
-    backbone_licence: Annotated[
-        str | None,
-        typer.Option("--backbone_licence", "--backbone-licence", help="Of the backbone, where timm states none."),
-    ] = None,
+    backbone_weights: BackboneWeights = None,
+    backbone_licence: BackboneLicence = None,
     evaluation: Annotated[
         Path | None,
         typer.Option(help="Folder of the evaluation that speaks for the model; by default the run's own."),
@@ -88,6 +91,33 @@ def report(
     from monai_fpt.report import fpt_write_report
 
     fpt_write_report(folder, section, aggregate=aggregate, show_keys=show_keys)
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Option("--run_dir", "--run-dir", help="A trained run.")],
+    format: Annotated[str, typer.Option(help="onnx, torch_export or torchscript.")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option(help="The file; by default model.onnx, .pt2 or .ts of the run.")
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Compare on this image too; may be repeated.")] = None,
+    backbone_weights: BackboneWeights = None,
+    backbone_licence: BackboneLicence = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write the model as one file that runs without this package; it is loaded again and compared before it appears."""
+    from monai_fpt.export import fpt_export
+
+    exported = fpt_export(
+        run_dir,
+        format,
+        output,
+        images=image or (),
+        backbone_weights=backbone_weights,
+        backbone_licence=backbone_licence,
+        overwrite=overwrite,
+    )
+    print(exported)
 
 
 @app.command("import-checkpoint")

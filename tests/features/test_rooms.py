@@ -17,7 +17,7 @@ import monai_fpt
 PACKAGE = Path(monai_fpt.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BASE = {"_version", "_torchvision", "_files", ""}  # "" is the package itself, which offers the version only
-ON_TOP = {"cli", "bundle", "quickstart", "importing", "__main__", "experiments", "federated", "monailabel"}
+ON_TOP = {"cli", "bundle", "quickstart", "importing", "__main__", "compare", "experiments", "federated", "monailabel"}
 MAY_KNOW: dict[str, set[str]] = {
     "networks": set(),
     "features": {"networks"},
@@ -27,6 +27,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "visualize": {"networks"},
     "handlers": {"networks", "features", "data", "metrics", "transforms"},
     "report": {"networks", "features", "data", "metrics", "transforms", "visualize"},
+    "export": {"networks", "features", "data", "metrics", "transforms", "handlers", "registry"},
     "registry": {"networks", "features", "data", "metrics", "transforms", "handlers", "report", "visualize"},
 }
 MAY_USE = {  # of what is not in the standard library

@@ -1,0 +1,116 @@
+"""The ablations of the paper and of this package: FPT+ as given, with one thing changed.
+
+What a backbone cannot do, and what the recipe is anyway, is left out and said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo
+from monai_fpt.networks import FPTClassifier, FPTConfig, FrozenViT
+
+__all__ = ["ablation_arms", "ablation_names"]
+
+_PAPER = "ablation of the paper"
+_OURS = "ablation of this package"
+
+
+def ablation_names() -> tuple[str, ...]:
+    """Names of all ablations, those that a backbone cannot do among them."""
+    return tuple(name for name, *_ in _changes(12))
+
+
+def ablation_arms(
+    config: FPTConfig, backbone: FrozenViT, feature_dtype: str
+) -> tuple[dict[str, FPTArmInfo], dict[str, str]]:
+    """The ablations of a recipe.
+
+    Args:
+        config: of the recipe's network.
+        backbone: of the recipe.
+        feature_dtype: how the recipe's cache keeps features.
+
+    Returns:
+        the arms by name, and by name why some are left out.
+    """
+    arms: dict[str, FPTArmInfo] = {}
+    skipped: dict[str, str] = {}
+    for name, line, source, overrides in _changes(backbone.depth):
+        alike = next((arm.name for arm in arms.values() if arm.overrides == overrides), "")
+        why = f"it is {alike} here" if alike else _impossible(overrides, config, backbone, feature_dtype)
+        if why:
+            skipped[name] = why
+        else:
+            arms[name] = FPT_ARMS.get(name) or FPTArmInfo(name, line, source, "adapter", overrides=overrides)
+    return arms, skipped
+
+
+def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
+    """Name, what it is, whose idea it is, ids of the configuration."""
+    network = "network_config#"
+    found: list[tuple[str, str, str, Mapping[str, Any]]] = [
+        (f"token_ratio_{ratio:g}", f"{ratio:.0%} of the tokens kept", _PAPER, {f"{network}token_ratio": ratio})
+        for ratio in (0.05, 0.1, 0.5, 1.0)
+    ]
+    found += [
+        ("importance_class_token", "importance by the CLS token", _PAPER, {f"{network}importance": "class_token"}),
+        ("blocks_all", "all blocks tapped", _PAPER, {f"{network}blocks": list(range(depth))}),
+        ("blocks_lower", "the lower half of the blocks tapped", _PAPER, {f"{network}blocks": list(range(depth // 2))}),
+        (
+            "blocks_last_3",
+            "the last three blocks tapped",
+            _PAPER,
+            {f"{network}blocks": list(range(max(0, depth - 3), depth))},
+        ),
+    ]
+    found += [
+        (f"{field}_{value:g}", f"{words} {value:g}", _PAPER, {f"{network}{field}": value})
+        for field, words, values in (
+            ("num_prompts", "fine-grained prompts:", (4, 64)),
+            ("side_size", "pixels of the side network's image:", (64, 224)),
+            ("side_reduction", "width of the backbone over that of the side network:", (4, 16)),
+            ("dropout", "dropout of the fused prompts:", (0.0,)),
+        )
+        for value in values
+    ]
+    found += [
+        ("fpt", FPT_ARMS["fpt"].line, _PAPER, FPT_ARMS["fpt"].overrides),
+        ("side_only", FPT_ARMS["side_only"].line, _PAPER, FPT_ARMS["side_only"].overrides),
+        ("feature_dtype_int8", "features kept as int8", _OURS, {"feature_dtype": "int8"}),
+        ("feature_dtype_float32", "features kept as float32", _OURS, {"feature_dtype": "float32"}),
+        ("prefix_tokens_keep", "CLS and registers always kept", _OURS, {f"{network}prefix_tokens": "keep"}),
+        ("prefix_tokens_drop", "CLS and registers never kept", _OURS, {f"{network}prefix_tokens": "drop"}),
+        ("num_tokens_64", "64 tokens a head, whatever the resolution", _OURS, {f"{network}num_tokens": 64}),
+    ]
+    return found
+
+
+def _impossible(overrides: Mapping[str, Any], config: FPTConfig, backbone: FrozenViT, feature_dtype: str) -> str:
+    """Why an ablation is left out; empty where it can be made."""
+    now: dict[str, Any] = {
+        **config.to_dict(),
+        "blocks": list(backbone.blocks),
+        "side_size": config.side_pixels(backbone.patch_size),
+    }
+    fields = {name.rpartition("#")[2]: value for name, value in overrides.items()}
+    if fields.get("feature_dtype") == feature_dtype or any(
+        name in now and now[name] == value for name, value in fields.items()
+    ):
+        return "the recipe does this anyway"
+    if "prefix_tokens" in fields and not backbone.num_prefix_tokens:
+        return "the backbone has neither CLS token nor registers"
+    if fields.get("num_tokens", 0) > backbone.num_all_tokens:
+        return f"the backbone has only {backbone.num_all_tokens} tokens"
+    known = {field.name for field in dataclasses.fields(FPTConfig)}
+    changed = {name: value for name, value in fields.items() if name in known}
+    try:
+        with torch.device("meta"):
+            FPTClassifier(dataclasses.replace(config, backbone_weights=None, **changed))
+    except ValueError as error:
+        return str(error).rstrip(".")
+    return ""

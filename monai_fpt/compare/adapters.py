@@ -1,0 +1,183 @@
+"""Arms that the recipe trains itself: FPT+, FPT, the side network alone, presets, ablations. All seeds of an arm are trained side by side.
+
+Whatever differs between two of them is ids of the configuration. Those with the same features read the same cache; another specification
+gets a cache of its own beside it, named by the start of its fingerprint (``features_1a2b3c4d``), so that no ablation spoils another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_fpt.bundle import fpt_bundle_root
+from monai_fpt.compare.arms import FPTArmInfo
+from monai_fpt.compare.counting import learnable_parameters, training_bytes
+from monai_fpt.compare.record import FPTArmRun
+from monai_fpt.data import FPTDataList
+from monai_fpt.experiments import FPTMemberPlan
+from monai_fpt.experiments.member import collated
+from monai_fpt.experiments.recipe import FPTRecipe, open_recipe
+from monai_fpt.experiments.runs import finished_run, run_plans
+from monai_fpt.handlers import FPTTracker
+
+__all__ = ["adapter_recipe", "preset_path", "run_adapter"]
+
+
+def preset_path(name: str) -> Path:
+    """File of a preset of the bundle.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    path = fpt_bundle_root() / "configs" / "presets" / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f'compare: the bundle has no preset "{name}", which an arm wants; leave the arm out.')
+    return path
+
+
+def adapter_recipe(info: FPTArmInfo, base: FPTRecipe) -> FPTRecipe:
+    """The recipe of an arm, its cache filled.
+
+    Args:
+        info: of the arm.
+        base: the recipe that all arms share.
+
+    Raises:
+        ValueError: the arm's settings do not fit the backbone, or its data list is not the same.
+    """
+    configs, overrides = base.configs, dict(base.overrides)
+    if info.preset is not None:
+        path = preset_path(info.preset)
+        configs = (*configs, str(path))
+        overrides = _overruled(overrides, json.loads(path.read_text(encoding="utf-8")))
+    overrides |= {**info.overrides, "tokens": "none", "cache_dir": str(base.store.path)}
+    recipe = dataclasses.replace(base, overrides=overrides, configs=configs)
+    spec = recipe.parser({"data": base.data}).get_parsed_content("spec")
+    if spec.without_tokens() == base.store.spec.without_tokens():
+        return recipe
+    folder = base.store.path.parent / f"{base.store.path.name}_{spec.fingerprint[:8]}"
+    opened = open_recipe(overrides | {"cache_dir": str(folder)}, configs)
+    if opened.data.digest != base.data.digest:
+        raise ValueError(
+            f'compare: the arm "{info.name}" has another data list than the others; leave its ids of the data out.'
+        )
+    return opened
+
+
+def _overruled(overrides: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides without what a preset sets, so that the preset, which is merged before them, wins.
+
+    ``"+network_config": {"side_init": "fan_in"}`` sets ``network_config#side_init``; where the caller sets ``network_config`` whole, the
+    preset's part is put into that.
+    """
+    found = {name.replace("::", "#"): value for name, value in overrides.items()}
+    for name, value in preset.items():
+        plain = name.replace("::", "#")
+        parts = (
+            {f"{plain[1:]}#{one}": inner for one, inner in value.items()} if plain.startswith("+") else {plain: value}
+        )
+        for part, inner in parts.items():
+            found.pop(part, None)
+            owner, _, last = part.rpartition("#")
+            if isinstance(found.get(owner), Mapping):
+                found[owner] = {**found[owner], last: inner}
+    return found
+
+
+def run_adapter(
+    info: FPTArmInfo,
+    base: FPTRecipe,
+    data_of: Mapping[int, FPTDataList],
+    settings: Mapping[str, Any],
+    tracker: FPTTracker,
+    *,
+    engine: str,
+    at_once: int,
+    quiet: bool,
+) -> list[FPTArmRun]:
+    """Train what is not trained yet.
+
+    Args:
+        info: of the arm.
+        base: the recipe that all arms share; its ``run_dir`` gets ``ARM/seed_N``.
+        data_of: seed to its data list.
+        settings: to keep beside the results.
+        tracker: of the comparison.
+        engine: see :func:`monai_fpt.experiments.runs.run_plans`.
+        at_once: trained side by side at most.
+        quiet: print nothing.
+
+    Returns:
+        a run a seed, in their order.
+    """
+    recipe = adapter_recipe(info, base)
+    plans = [
+        FPTMemberPlan(f"{info.name}/seed_{seed}", data, {"seed": seed, "split_seed": seed, "report": False})
+        for seed, data in data_of.items()
+    ]
+    folders = [base.run_dir / plan.name for plan in plans]
+    known = [FPTArmRun.load(folder, settings) for folder in folders]
+    untrained = [not (folder / "training.json").is_file() for folder in folders]
+    if any(untrained):
+        tracker.start()  # the store's first answer is no arm's time
+    began = time.monotonic()
+    run_plans(recipe, plans, tracker, engine=engine, at_once=at_once, report=False, quiet=quiet)
+    seconds = (time.monotonic() - began) / max(1, sum(untrained))
+    if all(run is not None for run in known):
+        return [run for run in known if run is not None]
+    learnable, memory = _cost(recipe, plans[0])
+    found = []
+    for seed, folder, run, is_new in zip(data_of, folders, known, untrained, strict=True):
+        found.append(
+            run or _record(info.name, seed, folder, learnable, memory, seconds if is_new else math.nan, settings)
+        )
+    return found
+
+
+def _record(
+    arm: str, seed: int, folder: Path, learnable: int, memory: int, seconds: float, settings: Mapping[str, Any]
+) -> FPTArmRun:
+    """What a finished training left, with its cost."""
+    finished = finished_run(folder)
+    run = FPTArmRun(
+        arm=arm,
+        seed=seed,
+        predictions=finished.predictions,
+        learnable_parameters=learnable,
+        training_bytes=memory,
+        seconds=seconds,
+        best_epoch=finished.best_epoch,
+        chosen={"epoch": finished.best_epoch},
+        history=[],
+        settings=settings,
+    )
+    run.save_record(folder)
+    return run
+
+
+def _cost(recipe: FPTRecipe, plan: FPTMemberPlan) -> tuple[int, int]:
+    """Learnable parameters, and bytes of a step of the bundle's own network, loss, optimizer and batch."""
+    parser = recipe.parser(plan.overrides)
+    parser["data"] = plan.data
+    value = parser.get_parsed_content
+    network, dataset, loss = value("network"), value("train#dataset"), value("loss_function")
+    rows = range(min(int(value("batch_size")), len(dataset)))
+    images, features, labels = collated([dataset[row] for row in rows])
+    device = recipe.device
+    parts = [part.to(device) for part in (features if isinstance(features, tuple) else (features,))]
+    given: Any = type(features)(*parts) if isinstance(features, tuple) else parts[0]
+    images, labels = images.to(device), labels.to(device)
+    network.train()
+    memory = training_bytes(
+        network,
+        lambda: loss(network(images, given), labels),
+        [images, labels, *parts],
+        value("optimizer"),
+        resident=False,
+    )
+    return learnable_parameters(network), memory

@@ -1,0 +1,118 @@
+"""FPTArmRun: one arm trained with one seed, as it lies in its folder.
+
+    ARM/seed_0/arm.json                      settings, choices, cost; written last: where it is, the run is finished
+    ARM/seed_0/validation_predictions.json   FPTPredictions
+    ARM/seed_0/test_predictions.json         likewise
+
+Adapters leave there what a training of the bundle leaves as well. A run with the same settings is taken as it is, one with others is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_fpt._files import write_whole
+from monai_fpt.metrics import FPTPredictions, classification_scores
+
+__all__ = ["ARM_FILE", "FPTArmRun", "plain_json"]
+
+ARM_FILE = "arm.json"
+_FORMAT = "monai_fpt compared arm"
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FPTArmRun:
+    """One training and what it cost.
+
+    Attributes:
+        arm: its name.
+        seed: of the training.
+        predictions: ``"validation"`` and ``"test"``.
+        learnable_parameters: numbers that learn.
+        training_bytes: of a step; None where no gradient is used.
+        seconds: of the training, choosing and predicting included, the cache filled; NaN where a stop hides them.
+        best_epoch: from 1; None where there are no epochs.
+        chosen: what validation chose.
+        history: of every epoch its metrics.
+        settings: what decides whether another run is the same.
+    """
+
+    arm: str
+    seed: int
+    predictions: Mapping[str, FPTPredictions]
+    learnable_parameters: int
+    training_bytes: int | None
+    seconds: float
+    best_epoch: int | None
+    chosen: Mapping[str, Any]
+    history: list[Mapping[str, float]]
+    settings: Mapping[str, Any]
+
+    def scores(self, section: str) -> dict[str, float]:
+        """All scores of a section."""
+        found = self.predictions[section]
+        return classification_scores(found.probabilities(), found.labels, task=found.task)
+
+    def save(self, folder: Path) -> None:
+        """Write the predictions, then the record."""
+        for section, predictions in self.predictions.items():
+            predictions.save(folder / f"{section}_predictions.json")
+        self.save_record(folder)
+
+    def save_record(self, folder: Path) -> None:
+        """Write the record alone, whose predictions are there."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "predictions"}
+        content = {"format": _FORMAT, "version": _VERSION, **own}
+        write_whole(folder / ARM_FILE, json.dumps(plain_json(content), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, settings: Mapping[str, Any]) -> FPTArmRun | None:
+        """The finished run of a folder; None where there is none.
+
+        Args:
+            folder: of the run.
+            settings: that it must have.
+
+        Raises:
+            FileExistsError: the folder holds a run with other settings.
+            ValueError: the record was not written by this package, or by a newer one.
+        """
+        path = folder / ARM_FILE
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != _FORMAT or content.pop("version") > _VERSION:
+                raise ValueError("another format or a newer version")
+            seconds = content.pop("seconds")
+            record = {**content, "seconds": float("nan") if seconds is None else float(seconds)}
+            before = record["settings"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'compare: "{path}" is no record of an arm ({error}); delete its folder to repeat it.'
+            ) from error
+        now = plain_json(settings)
+        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if other:
+            raise FileExistsError(
+                f'compare: "{folder}" holds a run with other settings ({", ".join(other[:5])}); choose another run_dir, or delete it.'
+            )
+        names = ("validation", "test")
+        predictions = {name: FPTPredictions.load(folder / f"{name}_predictions.json") for name in names}
+        return cls(predictions=predictions, **record)
+
+
+def plain_json(value: Any) -> Any:
+    """The value as JSON gives it back; null for what is no finite number."""
+    if isinstance(value, Mapping):
+        return {str(name): plain_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(one) for one in value]
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,305 @@
+"""Bytes, indices, intervals, corrected p-values, dealt labels: numbers from elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compare_toys import CONFIG
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from monai_fpt.compare import FPTArmComparison, FPTArmInfo, FPTArmRow, shuffled_labels
+from monai_fpt.compare.ablation import ablation_arms, ablation_names
+from monai_fpt.compare.advice import advice_sentences
+from monai_fpt.compare.counting import extrapolated, kept_bytes, training_bytes
+from monai_fpt.compare.differences import FPTArmDifference, differences_to, drawn_auc, holm
+from monai_fpt.compare.full_memory import FPTFullTuning
+from monai_fpt.compare.indices import performance_index
+from monai_fpt.compare.record import FPTArmRun
+from monai_fpt.data import FPTDataList
+from monai_fpt.metrics import FPTPredictions
+from monai_fpt.networks.fpt import frozen_backbone
+from monai_fpt.report.score import FPTScore
+
+PAPER = [  # the paper's summary table: score, learnable %, memory MB, PPE, PME (SPEC section 7, shared research)
+    ("full fine-tuning", 88.82, 100.0, 23128, 65.73, 65.73),
+    ("LoRA", 85.94, 0.68, 20970, 85.69, 64.93),
+    ("FPT+", 87.12, 1.03, 736, 86.73, 85.94),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "score", "percent", "megabytes", "ppe", "pme"), PAPER, ids=[row[0] for row in PAPER]
+)
+def test_indices_are_the_papers(
+    method: str, score: float, percent: float, megabytes: float, ppe: float, pme: float
+) -> None:
+    assert performance_index(score, percent / 100) == pytest.approx(ppe, abs=0.02)
+    assert performance_index(score, megabytes / 23128) == pytest.approx(pme, abs=0.02)
+
+
+def test_a_step_of_one_layer_has_the_bytes_that_one_counts_by_hand() -> None:
+    layer = nn.Linear(10, 4)
+    image, labels = torch.randn(8, 10), torch.zeros(8, dtype=torch.int64)
+
+    def loss() -> torch.Tensor:
+        return nn.functional.cross_entropy(layer(image), labels)
+
+    # kept: log-probabilities of 8 x 4 and the total weight, one number
+    assert kept_bytes(loss, layer, [image, labels]) == 8 * 4 * 4 + 4
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    weights = 4 * (10 * 4 + 4)
+    total = training_bytes(layer, loss, [image, labels], optimizer, resident=True)
+    assert total == 8 * 4 * 4 + 4 + 3 * weights + image.nbytes + labels.nbytes
+
+
+def test_frozen_weights_count_where_they_must_be_in_memory() -> None:
+    net = nn.Sequential(nn.Linear(6, 6).requires_grad_(False), nn.Linear(6, 2))
+    image = torch.randn(3, 6)
+
+    def bytes_of(resident: bool) -> int:
+        optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad])
+        return training_bytes(net, lambda: net(image).sum(), [image], optimizer, resident=resident)
+
+    assert bytes_of(True) - bytes_of(False) == 4 * (6 * 6 + 6)
+
+
+def test_bytes_of_a_large_batch_follow_from_two_small_ones() -> None:
+    layer = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 2))
+
+    def kept(batch: int) -> int:
+        image = torch.randn(batch, 5)
+        return kept_bytes(lambda: layer(image).sum(), layer, [image])
+
+    assert extrapolated(kept(1), kept(2), 16) == kept(16)
+
+
+def run_of(seed: int, scores: Sequence[float], labels: Sequence[int], groups: Sequence[str]) -> FPTArmRun:
+    predictions = FPTPredictions(
+        keys=tuple(str(n) for n in range(len(labels))),
+        groups=tuple(groups),
+        labels=np.array(labels),
+        logits=np.stack([np.zeros(len(labels)), np.array(scores)], axis=1),
+        classes=("no", "yes"),
+    )
+    return FPTArmRun("arm", seed, {"test": predictions}, 1, None, 1.0, None, {}, [], {})
+
+
+@pytest.fixture
+def judged() -> tuple[list[int], list[str], dict[str, list[FPTArmRun]]]:
+    random = np.random.default_rng(2)
+    labels = [n // 2 % 2 for n in range(60)]
+    groups = [str(n // 2) for n in range(60)]
+
+    def scores(signal: float) -> list[float]:
+        return list(random.normal(size=60) + signal * np.array(labels))
+
+    runs = {
+        "good": [run_of(seed, scores(2.0), labels, groups) for seed in (0, 1, 2)],
+        "bad": [run_of(seed, scores(0.2), labels, groups) for seed in (0, 1)],
+        "fixed": [run_of(0, scores(1.0), labels, groups)],
+    }
+    return labels, groups, runs
+
+
+def test_auc_is_the_mean_over_seeds_and_not_that_of_mean_predictions(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    labels, _, runs = judged
+    drawn, stratified = drawn_auc(runs, aggregate=None, bootstrap=100, seed=0)
+    for arm, own in runs.items():
+        expected = np.mean([roc_auc_score(labels, run.predictions["test"].logits[:, 1]) for run in own])
+        assert drawn[arm][0] == pytest.approx(expected)
+        assert len(drawn[arm]) == 101
+    assert not stratified
+
+
+def test_the_interval_of_one_seed_is_that_of_resampled_patients(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    """Against a plain loop that draws patients with both their images."""
+    labels, groups, runs = judged
+    drawn, _ = drawn_auc({"fixed": runs["fixed"]}, aggregate=None, bootstrap=2000, seed=1)
+    random = np.random.default_rng(9)
+    values = runs["fixed"][0].predictions["test"].logits[:, 1]
+    names = sorted(set(groups), key=int)
+    plain = []
+    for _ in range(400):
+        rows = [row for name in random.choice(names, len(names)) for row in (2 * int(name), 2 * int(name) + 1)]
+        plain.append(roc_auc_score(np.array(labels)[rows], values[rows]))
+    assert np.std(drawn["fixed"][1:]) == pytest.approx(np.std(plain), rel=0.15)
+    assert np.quantile(drawn["fixed"][1:], 0.025) == pytest.approx(np.quantile(plain, 0.025), abs=0.03)
+
+
+def test_seeds_that_differ_widen_the_interval(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    """The variance between resamples is that over patients plus the squared standard error of the seeds' mean."""
+    labels, groups, _ = judged
+    random = np.random.default_rng(4)
+    seeds = [
+        run_of(s, list(random.normal(size=60) + k * np.array(labels)), labels, groups)
+        for s, k in enumerate((0, 1, 2, 3))
+    ]
+    drawn, _ = drawn_auc({"arm": seeds}, aggregate=None, bootstrap=4000, seed=0)
+    alone = [drawn_auc({"arm": [one]}, aggregate=None, bootstrap=4000, seed=0)[0]["arm"] for one in seeds]
+    over_patients = np.mean(alone, axis=0)[1:].var()
+    between = np.array([one[0] for one in alone]).var(ddof=1) / 4
+    assert drawn["arm"][1:].var() == pytest.approx(over_patients + between, rel=0.15)
+
+
+def test_a_difference_is_paired_and_its_verdict_needs_the_corrected_p(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    _, _, runs = judged
+    drawn, _ = drawn_auc({**runs, "again": runs["good"]}, aggregate=None, bootstrap=2000, seed=0)
+    found = differences_to(drawn, "good", 0.95)
+    assert found["bad"].verdict == "worse" and found["bad"].score.high < 0
+    assert found["again"].verdict == "no difference shown" and found["again"].score.value == 0
+    assert all(one.corrected >= one.p_value for one in found.values())
+    same, _ = drawn_auc({"one": runs["fixed"], "two": runs["fixed"]}, aggregate=None, bootstrap=200, seed=0)
+    assert differences_to(same, "one", 0.95)["two"].score.value == 0
+
+
+def test_arms_that_judged_other_images_are_not_compared(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    labels, groups, runs = judged
+    flipped = [1 - label for label in labels]
+    with pytest.raises(ValueError, match="other test images"):
+        drawn_auc(
+            {"a": runs["fixed"], "b": [run_of(0, [0.0] * 60, flipped, groups)]}, aggregate=None, bootstrap=100, seed=0
+        )
+
+
+def test_holm_is_the_textbooks() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, math.nan, 0.9])[0] == 1.0 and math.isnan(holm([0.5, math.nan])[1])
+
+
+def test_dealt_labels_stay_with_patients_and_spare_the_test() -> None:
+    def section(name: str, patients: int) -> list[dict[str, object]]:
+        return [
+            {"key": f"{name}{p}_{n}", "image": "", "label": p % 3 % 2, "group": f"{name}{p}"}
+            for p in range(patients)
+            for n in range(2)
+        ]
+
+    data = FPTDataList(("a", "b"), section("t", 30), section("v", 12), section("e", 8))
+    dealt = shuffled_labels(data, 0)
+    assert dealt.test == data.test
+    for name in ("training", "validation"):
+        assert dealt.class_counts(name) == data.class_counts(name)
+        assert [item["key"] for item in dealt.section(name)] == [item["key"] for item in data.section(name)]
+        by_patient: dict[object, set[object]] = {}
+        for item in dealt.section(name):
+            by_patient.setdefault(item["group"], set()).add(item["label"])
+        assert all(len(labels) == 1 for labels in by_patient.values())
+    changed = [a["label"] != b["label"] for a, b in zip(data.training, dealt.training, strict=True)]
+    assert 0.2 < np.mean(changed) < 0.8
+    assert shuffled_labels(data, 1).training != dealt.training == shuffled_labels(data, 0).training
+
+
+def test_an_ablation_that_a_backbone_cannot_do_is_left_out_with_its_reason() -> None:
+    arms, skipped = ablation_arms(CONFIG, frozen_backbone(CONFIG), "int8")
+    assert set(arms) | set(skipped) == set(ablation_names()) and not set(arms) & set(skipped)
+    assert skipped["feature_dtype_int8"] == "the recipe does this anyway"
+    assert skipped["num_tokens_64"] == "the backbone has only 17 tokens"
+    assert "token_ratio=0.05 keeps none of 17 tokens" in skipped["token_ratio_0.05"]
+    assert arms["blocks_all"].overrides == {"network_config#blocks": [0, 1]}
+    assert all(arm.kind == "adapter" and arm.tokens == "none" for arm in arms.values())
+
+
+def test_a_backbone_without_prefix_tokens_has_no_ablation_of_them() -> None:
+    config = dataclasses.replace(
+        CONFIG, backbone="vit_base_patch16_siglip_224", backbone_kwargs={"depth": 1, "embed_dim": 48, "num_heads": 3}
+    )
+    _, skipped = ablation_arms(config, frozen_backbone(config), "float16")
+    assert "no CLS token" in skipped["importance_class_token"] or "has none" in skipped["importance_class_token"]
+    assert {skipped[f"prefix_tokens_{policy}"] for policy in ("keep", "drop")} == {
+        "the backbone has neither CLS token nor registers"
+    }
+    assert "blocks_lower" in skipped
+
+
+def told(*arms: tuple[str, float, float, float, float]) -> list[str]:
+    """Advice over arms of a name, seconds, AUC and the ends of its interval; differences are those of independent arms."""
+    rows = []
+    for name, seconds, value, low, high in arms:
+        run = dataclasses.replace(run_of(0, [0.0, 1.0], [0, 1], ["a", "b"]), arm=name, seconds=seconds)
+        rows.append(
+            FPTArmRow(
+                FPTArmInfo(name, "", "", "adapter"),
+                (run,),
+                (value,),
+                (value,),
+                FPTScore(value, low, high, 100),
+                None,
+                0,
+                0,
+            )
+        )
+    plainest = min([row for row in rows if row.beats_guessing] or rows, key=lambda row: row.seconds)
+    differences = {}
+    for row in rows:
+        if row is not plainest:
+            value, half = row.auc.value - plainest.auc.value, (row.auc.high - row.auc.low) / 2
+            verdict = "better" if value > half else "worse" if value < -half else "no difference shown"
+            differences[row.name] = FPTArmDifference(
+                FPTScore(value, value - half, value + half, 100), 0.01, 0.01, verdict
+            )
+    with_reference = [dataclasses.replace(row, difference=differences.get(row.name)) for row in rows]
+    return list(
+        advice_sentences(
+            FPTArmComparison(
+                folder=Path(),
+                rows=tuple(with_reference),
+                seeds=(0,),
+                reference=plainest.name,
+                plainest=plainest.name,
+                to_plainest=differences,
+                full=FPTFullTuning(1, 1, 1, 1),
+                images=111,
+                patients=111,
+                patients_known=False,
+                classes=("no", "yes"),
+                counts={},
+                shuffled=False,
+                level=0.95,
+                bootstrap=100,
+                stratified=False,
+                aggregate=None,
+                skipped={},
+                extraction=[],
+                backbone="",
+            )
+        )
+    )
+
+
+def test_advice_takes_the_cheapest_where_nothing_is_shown_to_be_better() -> None:
+    said = " ".join(told(("fpt_plus", 90.0, 0.80, 0.70, 0.90), ("logistic_regression", 1.0, 0.79, 0.69, 0.88)))
+    assert (
+        "On these 111 test images no arm is better than logistic_regression, the cheapest to train (1.0 s) beyond chance"
+        in said
+    )
+    assert "not to say that they are equal" in said and "reach 0.10" in said
+
+
+def test_advice_names_what_is_better_and_by_how_much() -> None:
+    said = " ".join(told(("fpt_plus", 90.0, 0.90, 0.85, 0.95), ("knn", 1.0, 0.70, 0.6, 0.8)))
+    assert "Better than knn, the cheapest to train (1.0 s) beyond chance: fpt_plus (+0.200, +0.150 to +0.250)" in said
+
+
+def test_advice_recommends_nothing_that_may_be_guessing() -> None:
+    said = " ".join(told(("fpt_plus", 90.0, 0.55, 0.40, 0.70), ("knn", 1.0, 0.41, 0.2, 0.6)))
+    assert "no arm is shown to beat guessing" in said and "take" not in said.replace("would take fpt_plus", "")
+    said = " ".join(told(("fpt_plus", 90.0, 0.75, 0.60, 0.90), ("knn", 1.0, 0.41, 0.2, 0.6)))
+    assert "Not shown to beat guessing (an AUC of 0.5): knn." in said
+    assert "better than fpt_plus, the cheapest to train of those that beat guessing" in said
