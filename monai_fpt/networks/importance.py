@@ -52,7 +52,8 @@ def _query_chunk(q: Tensor, k: Tensor) -> int:
     entries, least = _CHUNK_ENTRIES.get(q.device.type, 2**24), 1
     if q.device.type == "cpu":
         entries, least = (entries, _LEAST_QUERIES) if _by_head(q) else (2**22, 1)
-    return min(q.shape[2], max(least, entries // (q.shape[0] * q.shape[1] * k.shape[2])))
+    images = 1 if is_recorded() else q.shape[0]  # a recorded network reads any number of them
+    return min(q.shape[2], max(least, entries // (images * q.shape[1] * k.shape[2])))
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Tensor:
