@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import extraction, training_step
+from benchmarks import compile, extraction, processes, resident, training_step
 from benchmarks.cases import Case, Options
 from benchmarks.measure import MIB, Row
 
@@ -26,11 +26,17 @@ def measure(options: Options) -> list[Row]:
         more = [
             Row("training step FPT+ on a GPU", None, "ms"),
             Row("extraction on a GPU, bfloat16", None, "GPU-ms/image", reach=">= 5 x"),
+            Row("reading, features resident, on a GPU", None, "ms/image"),
+            Row("epoch, features resident, on a GPU", None, "ms/image"),
+            Row("training step FPT+, compiled, inductor, on a GPU", None, "ms"),
+            Row("training step FPT+, compiled, CUDA graphs, on a GPU", None, "ms"),
+            Row("extraction by one process a GPU", None, "wall ms/image"),
         ]
         return wanted + more
     on_gpu = Options(**{**vars(options), "device": "cuda"})
     rows = _memory(on_gpu)
-    for row in training_step.measure(on_gpu) + extraction.measure(on_gpu):
+    measured = [part.measure(on_gpu) for part in (training_step, extraction, resident, compile, processes)]
+    for row in (row for found in measured for row in found):
         rows.append(Row(**{**vars(row), "what": f"{row.what}, on a GPU"}))
     return rows
 

@@ -5,7 +5,8 @@
 An app's model folder and a cache of random features of the real shape (512 px, the bundle's settings) are made in a temporary
 folder; the images' brightness tells their class, so that something is learned. Timed is ``FPTRetrainer.retrain`` with the
 app's default options: looking up the cache, split, label history, training, comparing both models on the validation images,
-publishing. Loading the frozen backbone is not in it, the server has it already; nor is MLflow, which is told afterwards.
+publishing, and loading what was published. Loading the frozen backbone before is not in it, the server has it already; nor is MLflow,
+which is told afterwards.
 Prints wall and CPU seconds of each round, the first trained anew (there is no trained model yet), the others from the present
 one, and the same for loading what was published.
 """

@@ -21,12 +21,16 @@ from pathlib import Path
 import torch
 
 from benchmarks import (
+    cold_disk,
+    compile,
     disk,
     epoch,
     extraction,
     gpu,
     inference,
     large_image,
+    processes,
+    resident,
     scaling,
     startup,
     training_memory,
@@ -46,6 +50,10 @@ BENCHMARKS: dict[str, Callable[[Options], list[Row]]] = {
     "epoch": epoch.measure,
     "inference": inference.measure,
     "scaling": scaling.measure,
+    "processes": processes.measure,
+    "cold_disk": cold_disk.measure,
+    "resident": resident.measure,
+    "compile": compile.measure,
     "startup": startup.measure,
     "large_image": large_image.measure,
 }

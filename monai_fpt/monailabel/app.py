@@ -18,14 +18,14 @@ Decisions:
   believed.
 - Whatever is wrong with a request is answered as JSON with a status and a sentence; see
   :mod:`~monai_fpt.monailabel.server` for what the server itself would answer with less.
-- Images are read ahead in one thread of low importance, so that the cache is full while readers read.
+- Images are read ahead in one thread, so that the cache is full while readers read. It has the priority of all others: one that the
+  system lets wait while it holds the interpreter's lock would let every reader wait with it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +46,10 @@ from monai_fpt.monailabel.model import PresentModel
 from monai_fpt.monailabel.scoring import FPTUncertaintyScoring, active_strategies
 from monai_fpt.monailabel.scoring_run import ImageScorer
 from monai_fpt.monailabel.server import mend_server, uploads_folder
-from monai_fpt.monailabel.starting import is_true, settle_model
+from monai_fpt.monailabel.starting import is_true, kept_augmentation, settle_model
 from monai_fpt.monailabel.training import FPTRetrainer
+from monai_fpt.monailabel.training_fit import FPTFitOptions
+from monai_fpt.monailabel.training_options import FPTRetrainOptions
 from monai_fpt.monailabel.training_task import FPTTrainTask
 
 __all__ = ["MODEL_NAME", "SALIENCY_NAME", "SCORING_NAME", "FPTApp"]
@@ -55,6 +57,7 @@ __all__ = ["MODEL_NAME", "SALIENCY_NAME", "SCORING_NAME", "FPTApp"]
 MODEL_NAME = "fpt"
 SALIENCY_NAME = "fpt_saliency"
 SCORING_NAME = "fpt_uncertainty"
+_STOPPING = 30.0  # seconds that whoever stops a training waits for its end
 _AT_ONCE = 16  # images read ahead between two scorings
 
 logger = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             version=__version__,
             labels=list(self.model.card.classes),
         )
-        mend_server()
+        mend_server(self._kind_of, self._stop_trainings)
 
     @property
     def card(self) -> FPTModelCard:
@@ -115,11 +118,9 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def init_trainers(self) -> dict[str, Any]:
         track = is_true(self.conf.get("track", "true"))
-        return {
-            MODEL_NAME: FPTTrainTask(
-                self.model, retrainer=FPTRetrainer(self.model, track, self.conf.get("tracking_uri"))
-            )
-        }
+        defaults = FPTRetrainOptions(fit=dataclasses.replace(FPTFitOptions(), **kept_augmentation(self.model_dir)))
+        retrainer = FPTRetrainer(self.model, track, self.conf.get("tracking_uri"))
+        return {MODEL_NAME: FPTTrainTask(self.model, defaults, retrainer)}
 
     def init_strategies(self) -> dict[str, Any]:
         return {**active_strategies(self.model, self.scorer), "random": Random()}
@@ -142,6 +143,14 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             self.scorer.refresh_later()
         return {}
 
+    def info(self) -> dict[str, Any]:
+        """What clients are told when they connect, with the ``problems`` that somebody has to mend."""
+        problems = [problem for problem in (self.model.problem,) if problem]
+        return dict(super().info()) | {"problems": [*problems, *self.datastore().images.problems.values()]}
+
+    def bundle_path(self, model: Any) -> None:
+        """None: this app runs no bundle of MONAI Label's."""
+
     # requests
 
     def infer(self, request: Mapping[str, Any], datastore: FPTDatastore | None = None) -> dict[str, Any]:
@@ -159,7 +168,7 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             RequestError: the request cannot be answered.
         """
         store: FPTDatastore = datastore or self.datastore()
-        task = self._infers.get(request.get("model"))
+        task = self._infers.get(str(request.get("model")))
         if task is None:
             raise RequestError(
                 404, f"There is no model {str(request.get('model'))[:80]!r}; ask for one of {', '.join(self._infers)}."
@@ -193,16 +202,16 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             return dict(super().batch_infer(dict(request), datastore))
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        name = request.get("strategy") or "random"
+        name = str(request.get("strategy") or "random")
         if name not in self._strategies:
             raise RequestError(
                 404, f"There is no strategy {str(name)[:80]!r}; ask for one of {', '.join(self._strategies)}."
             )
         with said_to_the_client():
-            return dict(super().next_sample(dict(request)))
+            return dict(super().next_sample({**request, "strategy": name}))
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        if request.get("model") not in self._trainers:
+        if str(request.get("model")) not in self._trainers:
             raise RequestError(
                 404,
                 f"There is no trainer {str(request.get('model'))[:80]!r}; ask for one of {', '.join(self._trainers)}.",
@@ -211,7 +220,7 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             return dict(super().train(dict(request)))
 
     def scoring(self, request: Mapping[str, Any], datastore: FPTDatastore | None = None) -> dict[str, Any]:
-        name = request.get("method")
+        name = str(request.get("method"))
         if name not in self._scoring_methods:
             raise RequestError(
                 404,
@@ -221,6 +230,14 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             return dict(super().scoring(dict(request), datastore))
 
     # within
+
+    def _kind_of(self, model: str) -> str | None:
+        task = self._infers.get(model)
+        return None if task is None else str(getattr(task.type, "value", task.type))
+
+    def _stop_trainings(self) -> bool:
+        stopped = [task.retrainer.cancel(wait=_STOPPING) for task in self._trainers.values()]
+        return any(stopped)
 
     def _check_label(self, path: Path, info: Mapping[str, Any]) -> None:
         card = self.model.card
@@ -248,8 +265,6 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def _read_ahead(self) -> None:
         """Features of all images, and whatever comes to the folder later."""
-        with contextlib.suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # on Linux, of this thread alone
         failed: dict[str, str] = {}
         version = -1
         while not self._stop.is_set():

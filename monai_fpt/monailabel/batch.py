@@ -41,12 +41,12 @@ class FPTBatchInfer(BatchInferTask):  # type: ignore[misc]
             id to ``{"label", "tag", "params"}``, or to ``{"error": sentence}``.
 
         Raises:
-            RequestError: 400, ``images`` is none of these.
+            RequestError: 400, ``images`` or ``max_batch_size`` is none of these.
         """
         images = self.get_images(request, datastore)
         if not isinstance(images, (list, tuple)) or not all(isinstance(image_id, str) for image_id in images):
             raise RequestError(400, "images must be 'all', 'labeled', 'unlabeled' or a list of ids.")
-        most = int(request.get("max_batch_size") or 0)
+        most = _count(request.get("max_batch_size") or 0)
         chosen = sorted(images)[: most or None]
         tag = request.get("label_tag") or ORIGINAL
         results: dict[str, Any] = {}
@@ -64,3 +64,13 @@ class FPTBatchInfer(BatchInferTask):  # type: ignore[misc]
                 logger.exception("Batch inference: %s", image_id)
             logger.info("Batch inference: %d of %d", number, len(chosen))
         return results
+
+
+def _count(value: Any) -> int:
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = -1
+    if count < 0:
+        raise RequestError(400, f"max_batch_size={str(value)[:40]} must be a whole number; 0 means all images.")
+    return count

@@ -3,9 +3,7 @@
     studies/
       a.png  ward1/b.DCM          images, in any depth; labels/ and hidden folders are none
       labels/final/a.png.json     labels by tag: <id of the image><suffix of the label>
-      labels/.info/final/a.png.json    what the client sent beside it
-      labels/.info/.images/a.png.json  what is known of an image (when it was served, to whom)
-      labels/.history/final/a.png/     every label that was ever saved or removed, with its information
+      labels/.info  labels/.history   what came with them, and what was there before: see monai_fpt.monailabel.label_files
 
 Decisions:
 
@@ -26,22 +24,19 @@ import io
 import json
 import logging
 import os
-import shutil
 import tempfile
 import time
-import uuid
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from monailabel.interfaces.datastore import Datastore
 
-from monai_fpt._files import file_sha256, whole_file, write_whole
+from monai_fpt._files import file_sha256
 from monai_fpt.data import is_image_file
 from monai_fpt.monailabel.errors import RequestError
+from monai_fpt.monailabel.label_files import IMAGES, LabelFiles, checked_image_info, checked_info, copy_whole
 from monai_fpt.monailabel.names import LABELS_FOLDER, checked_id, checked_tag, label_suffix, path_within
 from monai_fpt.monailabel.study_images import StudyImages, image_stem
 
@@ -50,7 +45,6 @@ __all__ = ["FINAL", "ORIGINAL", "FPTDatastore"]
 FINAL = "final"
 ORIGINAL = "original"
 _SAYS_ITSELF = (".json", ".geojson", ".txt", ".xml")  # labels that are read without their information
-_INFO, _HISTORY, _IMAGES, _LOCKS = ".info", ".history", ".images", ".locks"
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +73,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
             (self.labels / tag).mkdir(parents=True, exist_ok=True)
         self._check_label = check_label
         self._name, self._description = name, description
-        (self.labels / _INFO / _LOCKS).mkdir(parents=True, exist_ok=True)
+        self.files = LabelFiles(self.labels)
         self.images = StudyImages(self.studies)
 
     # what clients are shown
@@ -98,18 +92,18 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
 
     def status(self) -> dict[str, Any]:
         """Numbers of images, of images with a final label, and of labels by tag."""
-        tags = {tag: len(self._labels_of(tag)) for tag in self.tags()}
+        tags = {tag: len(self._labelled(tag)) for tag in self.tags()}
         tags = {tag: number for tag, number in tags.items() if number}
         return {"total": len(self.list_images()), "completed": tags.get(FINAL, 0), "label_tags": tags}
 
     def json(self) -> dict[str, Any]:
         """Everything, in the shape that MONAI Label's own datastore gives."""
-        labels = {tag: self._labels_of(tag) for tag in self.tags()}
+        labels = {tag: self.labels_of(tag) for tag in self.tags()}
         objects = {
             image_id: {
                 "image": {"ext": "", "info": self.get_image_info(image_id)},
                 "labels": {
-                    tag: {"ext": label_suffix(found[image_id].name), "info": self.get_label_info(image_id, tag)}
+                    tag: {"ext": label_suffix(found[image_id].name), "info": self.files.read_info(tag, image_id)}
                     for tag, found in labels.items()
                     if image_id in found
                 },
@@ -159,10 +153,16 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         except RequestError:
             return {}
         path = self.images.paths[image_id]
-        return self._read_info(_IMAGES, image_id) | {"path": str(path), "name": path.name}
+        return self.files.read_info(IMAGES, image_id) | {"path": str(path), "name": path.name}
 
     def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
-        self._update_info(_IMAGES, self.resolve(image_id), info)
+        """Add to what is known of an image.
+
+        Raises:
+            RequestError: 404 no such image, 400 no JSON object, or one that would change what the server tells of the image itself.
+        """
+        known = self._checked(lambda: checked_image_info(info))
+        self.files.update_info(IMAGES, self.resolve(image_id), known)
 
     def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any]) -> str:
         """Take a file into the folder.
@@ -177,22 +177,26 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         )
         named = image_id or Path(image_filename).name
         named = named if named.lower().endswith(suffix.lower()) else named + suffix
+        info = self._checked(lambda: checked_image_info(image_info or {}))
         target = self._checked(lambda: path_within(self.studies, checked_id(named)))
+        unfit = self.images.unfit(named)
+        if unfit:
+            raise RequestError(400, f"The image {named[:80]!r} cannot be taken: {unfit}.")
         source = Path(image_filename)
         if not is_image_file(source):
             raise RequestError(
                 422,
                 f"The file of image {named!r} is of no kind that is read; send PNG, JPEG, TIFF, BMP, DICOM, NIfTI or NRRD.",
             )
-        with self._locked(named):
+        with self.files.locked(named):
             if target.exists() and target.read_bytes() != source.read_bytes():
                 raise RequestError(
                     409,
                     f"There is another image {named!r} in the studies folder; choose another id, or remove it first.",
                 )
-            _copy(source, target)
-        if image_info:
-            self._update_info(_IMAGES, named, {**image_info, "ts": int(time.time())})
+            copy_whole(source, target)
+        if info:
+            self.files.update_info(IMAGES, named, {**info, "ts": int(time.time())})
         self.refresh()
         return self.resolve(named)
 
@@ -211,20 +215,24 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         with os.scandir(self.labels) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
+    def labels_of(self, tag: str) -> dict[str, Path]:
+        """Id to file of every label with a tag, of images that are there, in the order of the images."""
+        return {image_id: Path(path) for image_id, path in self._labelled(tag).items()}
+
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Paths of images and of their final labels."""
-        found = self._labels_of(FINAL)
+        found = self.labels_of(FINAL)
         pairs = [{"image": self.images.paths[image_id], "label": path} for image_id, path in found.items()]
         return [{k: str(v if full_path else v.relative_to(self.studies)) for k, v in pair.items()} for pair in pairs]
 
     def get_labeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
         """Ids of images with a label, by default a final one; ``labels`` is not looked at."""
-        return list(self._labels_of(label_tag or FINAL))
+        return list(self._labelled(label_tag or FINAL))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
         """Ids of images without a final label. The tag that a batch inference writes under does not count, as with MONAI
         Label's own datastore."""
-        done = self._labels_of(FINAL)
+        done = self._labelled(FINAL)
         return [image_id for image_id in self.list_images() if image_id not in done]
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
@@ -252,7 +260,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         if not self.get_label_uri(label_id, label_tag):
             return {}
-        return self._read_info(label_tag, self.resolve(label_id))
+        return self.files.read_info(label_tag, self.resolve(label_id))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: Mapping[str, Any]) -> str:
         """Keep a label; the one that was there before stays in the history.
@@ -267,7 +275,7 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         tag = self._checked(lambda: checked_tag(label_tag))
         source = Path(label_filename)
         suffix = self._checked(lambda: label_suffix(source.name))
-        info = {**(label_info or {})}
+        info = self._checked(lambda: checked_info(label_info))
         if tag == FINAL and self._check_label is not None:
             try:
                 self._check_label(source, info)
@@ -278,15 +286,15 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         target = target.with_name(target.name + suffix)
         image = self.images.paths[image_id]
         info |= {"image_mtime_ns": image.stat().st_mtime_ns, "image_sha256": file_sha256(image)}
-        with self._locked(image_id):
+        with self.files.locked(image_id):
             before = self._label_paths(image_id, tag)
             for path in before:
-                self._remember_found(image_id, tag, path)
-            self._remember(image_id, tag, source, suffix, info)
+                self.files.remember_found(image_id, tag, path)
+            self.files.remember(image_id, tag, source, suffix, info)
             if suffix not in _SAYS_ITSELF:  # a kill must not leave a new map with the names of the one before
-                self._info_path(tag, image_id).unlink(missing_ok=True)
-            _copy(source, target)
-            self._write_info(tag, image_id, info)
+                self.files.remove_info(tag, image_id)
+            copy_whole(source, target)
+            self.files.write_info(tag, image_id, info)
             for path in before:
                 if path != target:
                     path.unlink(missing_ok=True)
@@ -301,33 +309,31 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         """
         image_id = self.resolve(label_id)
         tag = self._checked(lambda: checked_tag(label_tag))
-        with self._locked(image_id):
+        with self.files.locked(image_id):
             paths = self._label_paths(image_id, tag)
             if not paths:
                 raise RequestError(
                     404, f"Image {image_id!r} has no label with the tag {tag!r}; GET /datastore/?output=all lists all."
                 )
-            info = self._read_info(tag, image_id) | {"removed": int(time.time())}
+            info = self.files.read_info(tag, image_id) | {"removed": int(time.time())}
             for path in paths:  # all, or the one before would be the label again
-                self._remember(image_id, tag, path, label_suffix(path.name), info)
+                self.files.remember(image_id, tag, path, label_suffix(path.name), info)
                 path.unlink()
-            self._info_path(tag, image_id).unlink(missing_ok=True)
+            self.files.remove_info(tag, image_id)
 
     def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
         image_id = self.resolve(label_id)
         if not self.get_label_uri(image_id, label_tag):
             raise RequestError(404, f"Image {image_id!r} has no label with the tag {label_tag[:80]!r}; save one first.")
-        self._update_info(label_tag, image_id, info)
+        self.files.update_info(label_tag, image_id, self._checked(lambda: checked_info(info)))
 
     def label_history(self, image_id: str, tag: str = FINAL) -> list[dict[str, Any]]:
         """What was ever saved or removed, oldest first: the information of each, with the ``file`` it lies in."""
-        folder = path_within(self.labels / _HISTORY / checked_tag(tag), self.resolve(image_id))
-        infos = sorted(folder.glob("*.info.json")) if folder.is_dir() else []
-        return [json.loads(path.read_text(encoding="utf-8")) for path in infos]
+        return self.files.history(self.resolve(image_id), checked_tag(tag))
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """A ZIP of all images with a final label, their labels and what is known of both."""
-        found = list(self._labels_of(FINAL).items())[: limit_cases or None]
+        found = list(self.labels_of(FINAL).items())[: limit_cases or None]
         if not found:
             raise RequestError(404, "No image has a final label yet, so there is nothing to pack; label one first.")
         with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
@@ -339,100 +345,54 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
 
     # on the disk
 
-    def _locked(self, image_id: str) -> FileLock:
-        """Keeps other threads and processes off what belongs to an image; each call locks for itself."""
-        bucket = zlib.crc32(image_id.encode()) % 256
-        return FileLock(self.labels / _INFO / _LOCKS / f"{bucket:02x}", poll_interval=0.01, thread_local=False)
-
     def _checked(self, check: Callable[[], Any]) -> Any:
         try:
             return check()
         except ValueError as error:
             raise RequestError(400, str(error)) from error
 
-    def _labels_of(self, tag: str) -> dict[str, Path]:
-        """Id to file of every label with a tag, of images that are there, in the order of the images."""
-        root = self.labels / tag
+    def _labelled(self, tag: str) -> dict[str, str]:
+        """As :meth:`labels_of`, without a path object for each of thousands."""
+        root = os.fspath(self.labels / tag)
         images = self.list_images()
-        found: dict[str, Path] = {}
+        found: dict[str, str] = {}
         for folder, _, files in os.walk(root):
+            inside = folder[len(root) + 1 :].replace(os.sep, "/")
             for file in files:
-                path = Path(folder, file)
-                image_id = self._image_of(path, tag)
-                if image_id is not None and (
-                    image_id not in found or self._newer(path, found[image_id], image_id, tag)
-                ):
+                image_id = self._image_of(f"{inside}/{file}" if inside else file, tag)
+                path = os.path.join(folder, file)
+                if image_id is not None and (image_id not in found or _newer(path, found[image_id])):
                     found[image_id] = path
         return {image_id: found[image_id] for image_id in images if image_id in found}
 
     def _label_path(self, image_id: str, tag: str) -> Path | None:
         found: Path | None = None
         for path in self._label_paths(image_id, tag):
-            found = path if found is None or self._newer(path, found, image_id, tag) else found
+            found = path if found is None or _newer(path, found) else found
         return found
 
     def _label_paths(self, image_id: str, tag: str) -> list[Path]:
         """All files that are a label of an image: one, unless a kill or another program left more."""
         folder = path_within(self.labels / tag, image_id).parent
         begins = image_stem(image_id).rpartition("/")[2]
-        return [
-            path
-            for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-            if path.name.startswith(begins) and path.is_file() and self._image_of(path, tag) == image_id
-        ]
-
-    def _image_of(self, path: Path, tag: str) -> str | None:
-        """The image that a label's file is of. The history knows for which ids labels were saved here."""
-
-        def saved_for(image_id: str) -> bool:
-            folder = self.labels / _HISTORY / tag / image_id
-            return folder.is_dir() and any(entry.is_file() for entry in folder.glob("*.info.json"))
-
-        return self.images.of_label(path.relative_to(self.labels / tag).as_posix(), saved_for)
-
-    def _remember_found(self, image_id: str, tag: str, path: Path) -> None:
-        """Keep a label that another program put there, before it goes."""
-        folder = path_within(self.labels / _HISTORY / tag, image_id)
-        content = path.read_bytes()
-        kept = folder.iterdir() if folder.is_dir() else ()
-        if any(p.stat().st_size == len(content) and p.read_bytes() == content for p in kept):
-            return
-        self._remember(image_id, tag, path, label_suffix(path.name), {"found": int(time.time())})
-
-    def _newer(self, path: Path, other: Path, image_id: str, tag: str) -> bool:
-        """Which of two files is the label, where a kill left the one before beside it."""
         try:
-            return path.stat().st_mtime_ns > other.stat().st_mtime_ns
+            with os.scandir(
+                folder
+            ) as entries:  # of thousands of names, so nothing is asked of those that are none of this image
+                names = sorted(entry.name for entry in entries if entry.name.startswith(begins) and entry.is_file())
         except FileNotFoundError:
-            return path.exists()
+            return []
+        inside = image_id.rpartition("/")[0]
+        return [folder / n for n in names if self._image_of(f"{inside}/{n}" if inside else n, tag) == image_id]
 
-    def _info_path(self, kind: str, image_id: str) -> Path:
-        path = path_within(self.labels / _INFO / kind, image_id)
-        return path.with_name(path.name + ".json")
-
-    def _read_info(self, kind: str, image_id: str) -> dict[str, Any]:
-        try:
-            content = json.loads(self._info_path(kind, image_id).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    def _write_info(self, kind: str, image_id: str, info: Mapping[str, Any]) -> None:
-        write_whole(self._info_path(kind, image_id), json.dumps(info, indent=1, default=str).encode())
-
-    def _update_info(self, kind: str, image_id: str, info: Mapping[str, Any]) -> None:
-        with self._locked(image_id):
-            self._write_info(kind, image_id, self._read_info(kind, image_id) | dict(info))
-
-    def _remember(self, image_id: str, tag: str, source: Path, suffix: str, info: Mapping[str, Any]) -> None:
-        folder = path_within(self.labels / _HISTORY / tag, image_id)
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        _copy(source, folder / f"{name}{suffix}")
-        content = json.dumps({**info, "file": f"{name}{suffix}"}, indent=1, default=str)
-        write_whole(folder / f"{name}.info.json", content.encode())
+    def _image_of(self, name: str, tag: str) -> str | None:
+        """The image that a label's file is of, named within its tag's folder. The history knows for which ids labels were saved."""
+        return self.images.of_label(name, lambda image_id: self.files.was_saved(image_id, tag))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file's content, whole or not at all."""
-    with whole_file(target) as beside:
-        shutil.copyfile(source, beside)
+def _newer(path: str | Path, other: str | Path) -> bool:
+    """Which of two files is the label, where a kill left the one before beside it."""
+    try:
+        return os.stat(path).st_mtime_ns > os.stat(other).st_mtime_ns
+    except FileNotFoundError:
+        return os.path.exists(path)

@@ -11,6 +11,8 @@ Decisions:
 - What another process has written meanwhile is found at the next miss: the store is opened anew beside the old one and
   exchanged in one step, so that nobody sees a half-read index.
 - The key of an image is its id in the datastore. A file that changed is another entry, as in every cache.
+- A file whose time is in whole seconds, as archives leave them, is told by its content. It is hashed once, and again only when the
+  file system says that it was touched: else all images would be read again each time the folder is looked through.
 - Pooled vectors, for diversity, are kept in memory once made; they are some kilobytes an image.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,8 @@ from monai_fpt.registry import FPTPredictor
 from monai_fpt.transforms import FPTResized, fpt_describe, fpt_transforms
 
 __all__ = ["StudyFeatures", "study_spec"]
+
+_SETTLED = 2_000_000_000  # nanoseconds since the last change after which a file's facts are believed
 
 
 def study_spec(card: FPTModelCard, network: FPTClassifier) -> FeatureSpec:
@@ -78,6 +83,9 @@ class StudyFeatures:
         self._pass = threading.Lock()  # of the backbone and of the writer
         self._foreign = self._foreign_journals()
         self._pooled: dict[str, tuple[FeatureEntry, Tensor]] = {}
+        self._seen: dict[
+            str, tuple[tuple[int, ...], FeatureEntry]
+        ] = {}  # what a file was when its content was compared
         self._present: dict[str, FeatureEntry] = {}  # of the content that a file had when it was last looked at
 
     @property
@@ -92,9 +100,20 @@ class StudyFeatures:
 
     def has(self, image_id: str, path: str | Path | None = None) -> bool:
         """Whether an image is in the cache; with its path, in its present content."""
+        if path is None:
+            return self._find(image_id, None) is not None
+        touched = _touched(path)
+        seen = self._seen.get(image_id)
+        if seen is not None and seen[0] == touched:
+            self._present[image_id] = seen[1]
+            return True
         found = self._find(image_id, path)
-        if found is not None and path is not None:
+        if found is not None:
             self._present[image_id] = found
+            if (
+                touched and time.time_ns() - touched[-1] > _SETTLED
+            ):  # a change within one tick of the clock would not be seen
+                self._seen[image_id] = (touched, found)
         return found is not None
 
     def ensure(self, image_id: str, path: str | Path) -> None:
@@ -277,6 +296,7 @@ class StudyFeatures:
             return
         self._close_writer()  # it remembers its images in the store that is given up
         self._store = FeatureStore(self._store.path, self.spec)
+        self._seen = {}  # entries of the store that is given up
         self._foreign = self._foreign_journals()
 
     def _close_writer(self) -> None:
@@ -284,6 +304,15 @@ class StudyFeatures:
             self._writer.__exit__(None, None, None)
             self._writer = None
             self._foreign = self._foreign_journals()
+
+
+def _touched(path: str | Path) -> tuple[int, ...]:
+    """Changes whenever the file's content or its time is changed; empty where it is not there."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return ()
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _pooled(features: CachedFeatures) -> Tensor:

@@ -35,7 +35,7 @@ from monai_fpt.data import FPTImageReader, read_medical_image
 from monai_fpt.monailabel.errors import RequestError
 from monai_fpt.monailabel.geometry import LABEL_MAP_SUFFIXES, file_geometry, heat_on_file, write_label_map
 from monai_fpt.monailabel.label_forms import SALIENCY_PREFIX
-from monai_fpt.monailabel.model import Asked, PresentModel
+from monai_fpt.monailabel.model import Asked, ModelVersion, PresentModel
 from monai_fpt.registry import FPTAnswer
 
 __all__ = ["SALIENCY_BANDS", "FPTInferTask", "FPTSaliencyTask", "uncertainty"]
@@ -111,9 +111,10 @@ class _StudyInferTask(InferTask):  # type: ignore[misc]
         start = time.monotonic()
         seen = self.model.study(asked["image_id"], path) if asked.get("image_id") else self.model.sent(path)
         read = time.monotonic()
-        answer = self.model.answer(seen)
-        result = self._described(answer)
-        file = self._result(asked, path, seen, answer, result)
+        version = self.model.present()
+        answer = self.model.answer(seen, version)
+        result = self._described(answer, version)
+        file = self._result(asked, path, seen, answer, version, result)
         done = time.monotonic()
         result["label_names"] = self.labels
         result["latencies"] = _latencies(pre=read - start, infer=done - read)
@@ -124,11 +125,17 @@ class _StudyInferTask(InferTask):  # type: ignore[misc]
 
     @abstractmethod
     def _result(
-        self, asked: Mapping[str, Any], path: str, seen: Asked, answer: FPTAnswer, result: dict[str, Any]
+        self,
+        asked: Mapping[str, Any],
+        path: str,
+        seen: Asked,
+        answer: FPTAnswer,
+        version: ModelVersion,
+        result: dict[str, Any],
     ) -> str | None:
         """Add to the JSON; the file where there is one."""
 
-    def _described(self, answer: FPTAnswer) -> dict[str, Any]:
+    def _described(self, answer: FPTAnswer, version: ModelVersion) -> dict[str, Any]:
         shown = answer.calibrated or answer.probabilities
         scores = [
             {"idx": index, "label": name, "score": score}
@@ -142,8 +149,8 @@ class _StudyInferTask(InferTask):  # type: ignore[misc]
             "score": shown[best],
             "uncertainty": uncertainty(shown, answer.task),
             "calibrated": answer.calibrated is not None,
-            "model_version": self.model.version,
-            "trained": self.model.trained,
+            "model_version": version.number,
+            "trained": version.trained,
         }
         if answer.passed is not None:
             described["passed"] = dict(answer.passed)
@@ -168,7 +175,13 @@ class FPTInferTask(_StudyInferTask):
         )
 
     def _result(
-        self, asked: Mapping[str, Any], path: str, seen: Asked, answer: FPTAnswer, result: dict[str, Any]
+        self,
+        asked: Mapping[str, Any],
+        path: str,
+        seen: Asked,
+        answer: FPTAnswer,
+        version: ModelVersion,
+        result: dict[str, Any],
     ) -> str | None:
         if asked.get("output") in ("asap", "dsa"):
             height, width = _size(path, self.model)
@@ -208,12 +221,17 @@ class FPTSaliencyTask(_StudyInferTask):
         super().__init__(model, InferType.SEGMENTATION, labels, "Where FPT+ looked for evidence of a class", config)
 
     def _result(
-        self, asked: Mapping[str, Any], path: str, seen: Asked, answer: FPTAnswer, result: dict[str, Any]
+        self,
+        asked: Mapping[str, Any],
+        path: str,
+        seen: Asked,
+        answer: FPTAnswer,
+        version: ModelVersion,
+        result: dict[str, Any],
     ) -> str | None:
-        wanted = asked["class"][0] if isinstance(asked["class"], list) else str(asked["class"])
+        wanted = _first(asked["class"])
         class_name = result["label"] if wanted == "predicted" else wanted
-        suffix = asked["result_extension"]
-        suffix = suffix[0] if isinstance(suffix, list) else str(suffix)
+        suffix = _first(asked["result_extension"])
         if suffix not in LABEL_MAP_SUFFIXES:
             raise RequestError(
                 400, f"A label map is not written as {suffix[:20]!r}; ask for one of {', '.join(LABEL_MAP_SUFFIXES)}."
@@ -222,7 +240,7 @@ class FPTSaliencyTask(_StudyInferTask):
             raise RequestError(
                 400, f"A label map has bytes, not {str(asked['result_dtype'])[:20]!r}; ask for result_dtype uint8."
             )
-        seen_map = self.model.attention(seen, class_name)
+        seen_map = self.model.attention(seen, class_name, version)
         heat, frame = heat_on_file(seen_map.heat()[0, 0].cpu(), path, self.model.card)
         values = np.digitize(heat, SALIENCY_BANDS).astype(np.uint8)
         result["saliency"] = {
@@ -241,6 +259,11 @@ class FPTSaliencyTask(_StudyInferTask):
         file = _temporary(suffix)
         write_label_map(values, geometry, file, frame, bool(asked.get("result_compress")))
         return file
+
+
+def _first(value: Any) -> str:
+    """The choice of a client; one that chose nothing sends all choices, and the first is the default."""
+    return str((value or [""])[0] if isinstance(value, list) else value)
 
 
 def _outlines(mask: npt.NDArray[np.bool_]) -> list[list[list[int]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from monai_fpt._files import file_sha256
 from monai_fpt.data import FPTDataList
 from monai_fpt.data.dicom_patients import dicom_patient
 from monai_fpt.features import FPTModelCard
+from monai_fpt.monailabel.label_files import IMAGES
 from monai_fpt.monailabel.label_forms import LabelError, class_names, read_label
 from monai_fpt.monailabel.study_images import image_stem
 
 if TYPE_CHECKING:
-    from monailabel.interfaces.datastore import Datastore
+    from monai_fpt.monailabel.datastore import FPTDatastore
 
 __all__ = ["PATIENTS_FILE", "LabelError", "StudyLabels", "class_names", "labelled_data_list", "read_label"]
 
@@ -37,13 +38,21 @@ class StudyLabels:
             ``key`` is the image's id, which is also its key in :class:`~monai_fpt.monailabel.features.StudyFeatures`.
         refused: id and reason of every label that does not fit the model's classes. They are to be told, never dropped
             silently.
+        infos: id to what came with the label.
+        patients: id to patient, also of the images that were asked for besides.
+        warnings: what the reader has to know of the patients.
     """
 
     data_list: FPTDataList
     refused: Mapping[str, str]
+    infos: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    patients: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
-def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "final") -> StudyLabels:
+def labelled_data_list(
+    datastore: FPTDatastore, card: FPTModelCard, tag: str = "final", besides: Iterable[str] = ()
+) -> StudyLabels:
     """Every image with a label that says a class.
 
     The group of an item is its patient: ``patient`` of the image's information, else of ``patients.csv`` in the studies
@@ -57,39 +66,38 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
         datastore: the app's.
         card: of the model to train: its classes and task.
         tag: which labels.
+        besides: ids of further images whose patients are to be told, also of such that are gone.
 
     Raises:
         ValueError: a ``patients.csv`` that cannot be read, that names two patients for an image, or whose rows name no image
             while a labelled image has no patient.
     """
-    patients, strangers = _patients(datastore)
+    files = datastore.labels_of(tag)  # once for all: each question of its own would list the folder
+    infos = {image_id: datastore.files.read_info(tag, image_id) for image_id in files}
     items: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
-    for image_id in sorted(datastore.get_labeled_images(tag)):
-        path = datastore.get_label_uri(image_id, tag)
-        info = datastore.get_label_info(image_id, tag)
+    for image_id in sorted(files):
+        image, info = datastore.get_image_uri(image_id), infos[image_id]
         try:
-            names = read_label(path, card.classes, card.task, info)
+            names = read_label(files[image_id], card.classes, card.task, info)
         except (LabelError, OSError) as error:
             refused[image_id] = str(error)
             continue
-        if not _is_same_image(datastore.get_image_uri(image_id), info):
+        if not _is_same_image(image, info):
             refused[image_id] = (
                 f"The image {image_id!r} was exchanged after it was labelled; look at it and save its label again."
             )
             continue
-        image_info = datastore.get_image_info(image_id)
-        item: dict[str, Any] = {"image": datastore.get_image_uri(image_id), "key": image_id}
+        item: dict[str, Any] = {"image": image, "key": image_id}
         item["label"] = (
             [float(name in names) for name in card.classes]
             if card.task == "multilabel"
             else card.classes.index(names[0])
         )
-        patient = image_info.get("patient") or patients.get(image_id)
-        if patient:
-            item["group"] = str(patient)
         items.append(item)
-    items = _with_dicom_patients(items, datastore)
+    wanted = dict.fromkeys([*(item["key"] for item in items), *besides])
+    patients, strangers, warnings = _patients_of(wanted, datastore)
+    items = [item | {"group": patients[item["key"]]} if item["key"] in patients else item for item in items]
     lonely = [item["key"] for item in items if "group" not in item]
     if strangers and lonely:
         raise ValueError(
@@ -97,7 +105,33 @@ def labelled_data_list(datastore: Datastore, card: FPTModelCard, tag: str = "fin
             f"labelled image {lonely[0]!r} has no patient; write images as their paths in the folder, suffix included."
         )
     listed = FPTDataList(card.classes, items, [], [], task=card.task, ordered=card.ordered)
-    return StudyLabels(listed, refused)
+    return StudyLabels(listed, refused, infos, patients, warnings)
+
+
+def _patients_of(
+    image_ids: Iterable[str], datastore: FPTDatastore
+) -> tuple[dict[str, str], list[str], tuple[str, ...]]:
+    """Patients by image, rows of ``patients.csv`` that name no image, and what is to be told."""
+    named, strangers = _patients(datastore, image_ids)
+    found: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    for image_id in image_ids:
+        patient = datastore.files.read_info(IMAGES, image_id).get("patient") or named.get(image_id)
+        path = datastore.get_image_uri(image_id)
+        if patient:
+            found[image_id] = str(patient)
+        elif path:
+            asked[image_id] = path
+    headers = {image_id: name for image_id, path in asked.items() if (name := dicom_patient(Path(path)))}
+    names = set(headers.values())
+    if len(names) == 1 and not _is_told_apart(next(iter(names)), datastore):
+        warning = (
+            "All DICOM images of the studies have one Patient ID, so it is taken for no patient and images of a patient may lie on "
+            f"both sides of the split; name patients in {PATIENTS_FILE}."
+        )
+        logger.warning("%s", warning)
+        return found, strangers, (warning,)
+    return found | headers, strangers, ()
 
 
 def _is_same_image(path: str, info: Mapping[str, Any]) -> bool:
@@ -112,37 +146,23 @@ def _is_same_image(path: str, info: Mapping[str, Any]) -> bool:
     return untouched or file_sha256(path) == known
 
 
-def _with_dicom_patients(items: list[dict[str, Any]], datastore: Datastore) -> list[dict[str, Any]]:
-    found = {item["key"]: dicom_patient(Path(item["image"])) for item in items if "group" not in item}
-    names = {name for name in found.values() if name}
-    if len(names) == 1 and not _is_told_apart(next(iter(names)), datastore):
-        logger.warning(
-            "All DICOM images of the studies have one Patient ID, so it is taken for no patient and images of a patient may lie on "
-            "both sides of the split; name patients in %s.",
-            PATIENTS_FILE,
-        )
-        return items
-    return [item | {"group": found[item["key"]]} if found.get(item["key"]) else item for item in items]
-
-
-def _is_told_apart(name: str, datastore: Datastore) -> bool:
+def _is_told_apart(name: str, datastore: FPTDatastore) -> bool:
     """Whether a DICOM image of the studies has another Patient ID."""
     others = (dicom_patient(Path(datastore.get_image_uri(image_id))) for image_id in datastore.list_images())
     return any(other not in ("", name) for other in others)
 
 
-def _patients(datastore: Datastore) -> tuple[dict[str, str], list[str]]:
-    """Patients by image of ``patients.csv``, and the rows that name no image."""
-    folder = getattr(datastore, "studies", None)
-    path = None if folder is None else Path(folder) / PATIENTS_FILE
-    if path is None or not path.is_file():
+def _patients(datastore: FPTDatastore, besides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Patients by image of ``patients.csv``, and the rows that name no image, neither of the studies nor of ``besides``."""
+    path = datastore.studies / PATIENTS_FILE
+    if not path.is_file():
         return {}, []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not {"image", "patient"} <= set(rows.fieldnames or ()):
             raise ValueError(f'"{path}" has no columns "image" and "patient"; name them in its first line.')
         named = [((row["image"] or "").strip(), (row["patient"] or "").strip()) for row in rows]
-    ids = set(datastore.list_images())
+    ids = {*datastore.list_images(), *besides}
     folded: dict[str, list[str]] = {}
     for image_id in sorted(ids):
         for name in {image_id.casefold(), image_stem(image_id).casefold()}:

@@ -97,14 +97,12 @@ class FPTActiveLearning(Strategy):  # type: ignore[misc]
         Raises:
             ValueError: ``diversity`` is not between 0 and 1.
         """
-        diversity = float(request.get("diversity", self.diversity))
-        if not 0 <= diversity <= 1:
-            raise ValueError(f"diversity={diversity} must lie between 0 and 1.")
+        diversity = _weight(request.get("diversity", self.diversity))
         board = self.scorer.file.read()
+        waiting = sorted(datastore.get_unlabeled_images())
+        if not waiting:
+            return {}
         with self.served.lock:
-            waiting = sorted(datastore.get_unlabeled_images())
-            if not waiting:
-                return {}
             held = self.served.held()
             free = [image_id for image_id in waiting if image_id not in held] or waiting
             chosen = self._chosen(board, waiting, free, held, diversity)
@@ -145,6 +143,16 @@ class FPTActiveLearning(Strategy):  # type: ignore[misc]
             return board.bald.double().numpy()
         measure = uncertainty_of(self.measure.removeprefix("fpt_"))
         return measure(board.probabilities.double().numpy(), task=self.model.card.task)
+
+
+def _weight(value: Any) -> float:
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        weight = -1.0
+    if not 0 <= weight <= 1:
+        raise ValueError(f"diversity={value} must be a number between 0 and 1.")
+    return weight
 
 
 class FPTUncertaintyScoring(ScoringMethod):  # type: ignore[misc]

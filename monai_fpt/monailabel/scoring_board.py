@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -65,15 +65,16 @@ class ScoreBoard:
             self.bald[rows],
         )
 
-    def joined(self, other: ScoreBoard) -> ScoreBoard:
-        """Both; they are of one version and have no image in common."""
-        return ScoreBoard(
-            self.version,
-            self.ids + other.ids,
-            self.fingerprints + other.fingerprints,
-            torch.cat([self.pooled, other.pooled]),
-            torch.cat([self.probabilities, other.probabilities]),
-            torch.cat([self.bald, other.bald]),
+    @classmethod
+    def joined(cls, boards: Sequence[ScoreBoard]) -> ScoreBoard:
+        """All of them, at least one; they are of one version and have no image in common."""
+        return cls(
+            boards[0].version,
+            tuple(image_id for board in boards for image_id in board.ids),
+            tuple(fingerprint for board in boards for fingerprint in board.fingerprints),
+            torch.cat([board.pooled for board in boards]),
+            torch.cat([board.probabilities for board in boards]),
+            torch.cat([board.bald for board in boards]),
         )
 
     def __iter__(self) -> Iterator[str]:

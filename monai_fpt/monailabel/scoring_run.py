@@ -87,22 +87,23 @@ class ImageScorer:
 
     def _refresh(self) -> ScoringReport:
         began = time.monotonic()
-        predictor = self.model.predictor
-        version, features = self.model.version, self.model.features
+        now, features = self.model.present(), self.model.features
+        predictor, version = now.predictor, now.number  # of one object: another may be published at any moment
         present = {image_id: entry.sha256 for image_id in features.ids() if (entry := features.entry(image_id))}
         known = self.file.read()
         width, classes = features.spec.num_heads * features.spec.head_dim, len(predictor.card.classes)
-        board = ScoreBoard.empty(version, width, classes)
+        boards = [ScoreBoard.empty(version, width, classes)]
         if known is not None and known.version == version and known.probabilities.shape[1] == classes:
             kept = [r for r, name in enumerate(known.ids) if present.get(name) == known.fingerprints[r]]
-            board = known.only(kept)
-        done = set(board.ids)
+            boards = [known.only(kept)]
+        done = set(boards[0].ids)
         missing = [image_id for image_id in present if image_id not in done]
         generator = torch.Generator().manual_seed(0)
         for start in range(0, len(missing), _BATCH):
             ids = missing[start : start + _BATCH]
-            board = board.joined(self._asked(predictor, ids, [present[i] for i in ids], version, generator))
+            boards.append(self._asked(predictor, ids, [present[i] for i in ids], version, generator))
             time.sleep(0)  # lets readers' threads go first
+        board = ScoreBoard.joined(boards)
         if missing or known is None or len(board) != len(known) or known.version != version:
             self.file.write(board)
         return ScoringReport(len(present), len(missing), version, time.monotonic() - began)

@@ -1,14 +1,19 @@
-"""What a new app begins with: a trained model that is copied in, or classes and a backbone."""
+"""What a new app begins with: a trained model that is copied in, or classes and a backbone.
+
+How images were mirrored and turned when the model was trained is kept beside it (``augmentation.json``) and is what its
+retrainings begin with: where left and right have a meaning, none of them may mirror.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_fpt._files import whole_file
+from monai_fpt._files import whole_file, write_whole
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import fpt_weights_sha256
 from monai_fpt.networks import FPTConfig
@@ -21,7 +26,10 @@ from monai_fpt.registry.predictor import (
     load_adapter,
 )
 
-__all__ = ["is_true", "settle_model"]
+__all__ = ["AUGMENTATION_FILE", "is_true", "kept_augmentation", "settle_model"]
+
+AUGMENTATION_FILE = "augmentation.json"
+_CHANCES = ("flip_prob", "vertical_flip_prob", "rotate_prob")
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +59,10 @@ def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
                 f"--conf classes {conf['classes']!r} are not those of the app's model ({', '.join(own)}); leave the option out, or begin with "
                 "another app folder."
             )
+        if (
+            source and not (model_dir / AUGMENTATION_FILE).is_file()
+        ):  # an app that an earlier version of this package made
+            _keep_augmentation(Path(source), model_dir)
         return
     if source:
         _copy_model(Path(source), model_dir)
@@ -86,10 +98,46 @@ def _copy_model(source: Path, model_dir: Path) -> None:
         )
     extras = [source / name for name in (BACKBONE_FILE, CALIBRATION_FILE) if (source / name).is_file()]
     bundled = [path for path in source.glob("*.safetensors") if path.name != ADAPTER_FILE] if extras else []
+    _keep_augmentation(source, model_dir)
     for path in [*weights[:1], *extras, *bundled, card]:  # the card last: with it the model is there
         with whole_file(model_dir / path.name) as beside:
             shutil.copyfile(path, beside)
     logger.info("The app begins with the model of %s.", source)
+
+
+def kept_augmentation(model_dir: Path) -> dict[str, Any]:
+    """Chances that an image is mirrored or turned, by the names of :class:`~monai_fpt.monailabel.training_fit.FPTFitOptions`; empty
+    where the app does not know them."""
+    path = model_dir / AUGMENTATION_FILE
+    return _chances(json.loads(path.read_text(encoding="utf-8")), path) if path.is_file() else {}
+
+
+def _keep_augmentation(source: Path, model_dir: Path) -> None:
+    """From the configuration that a run or a package has with it."""
+    path = source / "config.json"
+    if not path.is_file():
+        logger.warning(
+            "%s has no config.json, so trainings mirror images left to right as by default; send flip_prob 0 with each where left and "
+            "right have a meaning.",
+            source,
+        )
+        return
+    chances = _chances(json.loads(path.read_text(encoding="utf-8")), path)
+    write_whole(model_dir / AUGMENTATION_FILE, json.dumps(chances, indent=1) + "\n")
+
+
+def _chances(config: Mapping[str, Any], where: Path | str) -> dict[str, float]:
+    found = {name: config[name] for name in _CHANCES if name in config}
+    try:
+        numbers = {name: float(value) for name, value in found.items()}
+        wrong = [name for name, value in numbers.items() if not 0 <= value <= 1]
+    except (TypeError, ValueError):
+        wrong = list(found)
+    if wrong:
+        raise ValueError(
+            f'"{where}" says {wrong[0]}={found[wrong[0]]!r}, which is no probability; write a number from 0 to 1.'
+        )
+    return numbers
 
 
 def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
@@ -108,6 +156,7 @@ def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
         side_init="fan_in",  # an app learns from few labels in few steps
     )
     ordered = conf.get("ordered", "false").lower() == "true"
+    write_whole(model_dir / AUGMENTATION_FILE, json.dumps(_chances(conf, "--conf"), indent=1) + "\n")
     FPTModelCard(config, classes=classes, task=task, ordered=ordered).save(model_dir / CARD_FILE)
     logger.info("The app begins without a trained model; classes %s.", ", ".join(classes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from monai_fpt.monailabel.names import LABELS_FOLDER, label_suffix
 
 __all__ = ["StudyImages", "image_stem"]
 
+_SUFFIX_BYTES = 9  # of the longest suffix of a label, see label_suffix
 _FRESH = 2.0  # seconds for which a listing of the folder is believed
 _NO_IMAGES = {".json", ".csv", ".txt", ".xml", ".html", ".log", ".zip", ".md", ".xlsx", ".pdf", ".lock", ".tmp"}
 
@@ -30,8 +32,7 @@ def image_stem(image_id: str) -> str:
         ('ward1/a', '1.2.840.1')
     """
     lowered = image_id.lower()
-    known = (suffix for suffix in sorted(image_suffixes(), key=len, reverse=True) if lowered.endswith(suffix))
-    suffix = next(known, "")
+    suffix = next((suffix for suffix in _longest_first() if lowered.endswith(suffix)), "")
     return image_id[: len(image_id) - len(suffix)] if suffix else image_id
 
 
@@ -40,6 +41,10 @@ class StudyImages:
 
     Args:
         root: the folder; ``labels`` in it and hidden folders are passed over.
+
+    Attributes:
+        paths: id to file.
+        problems: images that are not listed, and why.
     """
 
     def __init__(self, root: Path) -> None:
@@ -48,6 +53,8 @@ class StudyImages:
         self._stems: dict[str, list[str]] = {}
         self._listed = 0.0
         self._kinds: dict[str, tuple[int, int, bool]] = {}
+        self._longest = _longest_name(root)
+        self.problems: dict[str, str] = {}
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self.refresh()
@@ -55,22 +62,29 @@ class StudyImages:
     def refresh(self) -> None:
         """List the folder again."""
         paths: dict[str, Path] = {}
-        for folder, folders, files in os.walk(self.root, followlinks=True):
-            hidden = {LABELS_FOLDER} if Path(folder) == self.root else set()
-            folders[:] = sorted(
-                name
-                for name in folders
-                if not name.startswith(".") and name not in hidden and not self._climbs(Path(folder, name))
-            )
-            for file in sorted(files):
-                path = Path(folder, file)
-                if self._is_image(path) and self._is_named(path):
-                    paths[path.relative_to(self.root).as_posix()] = path
+        problems: dict[str, str] = {}
+        waiting = [""]
+        while waiting:
+            waiting += reversed(self._list(waiting.pop(), paths, problems))
         stems: dict[str, list[str]] = {}
         for image_id in paths:
             stems.setdefault(image_stem(image_id), []).append(image_id)
         with self._lock:
-            self.paths, self._stems, self._listed = paths, stems, time.monotonic()
+            new = [text for what, text in problems.items() if self.problems.get(what) != text]
+            self.paths, self._stems, self._listed, self.problems = paths, stems, time.monotonic(), problems
+        for text in new:
+            logger.warning("%s", text)
+
+    def unfit(self, image_id: str) -> str | None:
+        """Why an image cannot be listed under its path, with how to mend it; None where it can."""
+        try:
+            image_id.encode()
+        except UnicodeEncodeError:
+            return "its name is not UTF-8; rename the file"  # an answer that holds it would break every listing
+        length = len(image_id.rpartition("/")[2].encode())
+        if length > self._longest:
+            return f"its name has {length} bytes, and with a label's suffix it would be too long; rename it to at most {self._longest}"
+        return None
 
     def ids(self) -> list[str]:
         """Ids of all images."""
@@ -96,6 +110,8 @@ class StudyImages:
                 )
             if attempt == 0:
                 self.refresh()
+        if _shown(image_id) in self.problems:
+            raise RequestError(422, self.problems[_shown(image_id)])
         raise RequestError(
             404,
             f"There is no image {image_id[:80]!r} in the studies folder; GET /datastore/?output=all lists all ids.",
@@ -109,6 +125,8 @@ class StudyImages:
             saved_for: whether a label was once saved here for an id. Such a label is of that image alone, and of none once
                 the image is gone: a sibling of its stem never inherits it.
         """
+        if name.endswith(".json") and name[:-5] in self.paths:  # nearly all that were saved here
+            return name[:-5]
         try:
             suffixes = (label_suffix(name), Path(name).suffix)
         except ValueError:
@@ -127,43 +145,90 @@ class StudyImages:
         self._tell(name, f'The label "{name}" is not read: {why}; name it after the id of its image, suffix included.')
         return None
 
-    def _is_image(self, path: Path) -> bool:
-        name = path.name.lower()
-        if name.startswith(".") or path.suffix.lower() in _NO_IMAGES or not path.is_file():
+    def _list(self, inside: str, paths: dict[str, Path], problems: dict[str, str]) -> list[str]:
+        """Add the images of one folder, and give the folders in it. Of most files nothing is asked but their name and kind, which
+        come with the listing: thousands of images are listed while a reader waits."""
+        folders = []
+        try:
+            with os.scandir(self.root / inside) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            shown = _shown(inside.rstrip("/"))
+            problems[shown] = (
+                f"The folder {shown} is not listed: {error.strerror}; mend that, or take it out of the studies."
+            )
+            return []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            image_id = inside + entry.name
+            if _is_folder(entry):
+                if image_id != LABELS_FOLDER and not self._climbs(entry):
+                    folders.append(f"{image_id}/")
+            elif self._is_image(entry):
+                unfit = self.unfit(image_id)
+                if unfit:
+                    problems[_shown(image_id)] = f"The image {_shown(image_id)} is not listed: {unfit}."
+                else:
+                    paths[image_id] = self.root / image_id
+        return folders
+
+    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+        name = entry.name.lower()
+        if os.path.splitext(name)[1] in _NO_IMAGES or not entry.is_file():
             return False
         if name.endswith(image_suffixes()):
             return True
         try:
-            facts = path.stat()
+            facts = entry.stat()
         except OSError:
             return False
-        known = self._kinds.get(str(path))
+        known = self._kinds.get(entry.path)
         if known is None or known[:2] != (facts.st_size, facts.st_mtime_ns):  # it may still be arriving
-            known = self._kinds[str(path)] = (facts.st_size, facts.st_mtime_ns, _looks_like_image(path))
+            known = self._kinds[entry.path] = (facts.st_size, facts.st_mtime_ns, _looks_like_image(Path(entry.path)))
         return known[2]
 
-    def _is_named(self, path: Path) -> bool:
-        """Whether an answer can hold the name; one that is no UTF-8 would break every listing."""
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            name = ascii(os.fsencode(path.name))
-            self._tell(str(path), f"The image {name} is not listed: its name is not UTF-8; rename the file.")
-            return False
-        return True
-
-    def _climbs(self, folder: Path) -> bool:
+    def _climbs(self, folder: os.DirEntry[str]) -> bool:
         """Whether a folder is a link to one that it lies in, which would be listed without end."""
         if not folder.is_symlink():
             return False
-        real = Path(os.path.realpath(folder))
-        home = Path(os.path.realpath(folder.parent))
+        real = Path(os.path.realpath(folder.path))
+        home = Path(os.path.realpath(os.path.dirname(folder.path)))
         return real == home or real in home.parents
 
     def _tell(self, what: str, reason: str) -> None:
         if what not in self._told:
             self._told.add(what)
             logger.warning("%s", reason)
+
+
+@functools.cache
+def _longest_first() -> tuple[str, ...]:
+    return tuple(sorted(image_suffixes(), key=len, reverse=True))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _longest_name(folder: Path) -> int:
+    """Bytes that an image's name may have, so that its label's name is none too long for the file system."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX") - _SUFFIX_BYTES
+    except (AttributeError, OSError, ValueError):
+        return 255 - _SUFFIX_BYTES
+
+
+def _shown(name: str) -> str:
+    """A file's name as any answer can hold it."""
+    return (
+        ascii(os.fsencode(name))[1:]
+        if not name.isprintable() or any("\udc80" <= c <= "\udcff" for c in name)
+        else repr(name)
+    )
 
 
 def _looks_like_image(path: Path) -> bool:

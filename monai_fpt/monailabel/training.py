@@ -9,26 +9,28 @@ Decisions:
 - What readers can mend (labels that are too few, a class without any) is an outcome with a sentence and not an exception: a
   server that answers 500 tells a reader nothing.
 - One training at a time in a model folder, whatever process it runs in, by a lock that the system releases after a kill.
+- A training can be stopped from the moment it was asked for, also while its labels are still being read; and who stops it is
+  told when it has ended.
 - The present network is copied without its backbone, which nobody trains; so a retraining costs no loading.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from monai_fpt.features import FPTModelCard
 from monai_fpt.handlers import fpt_tracking_uri
-from monai_fpt.monailabel.model import PresentModel
+from monai_fpt.monailabel.model import ModelVersion, PresentModel
 from monai_fpt.monailabel.training_compare import not_worse, score_of
 from monai_fpt.monailabel.training_fit import (
     LabelledFeatures,
@@ -85,11 +87,39 @@ class FPTRetrainer:
         self.experiment = experiment
         self.history = LabelHistory(model.model_dir)
         self.stats = TrainingStats(model.model_dir)
-        self._stop = threading.Event()
+        self._asked: dict[threading.Event, threading.Event] = {}  # what stops a training, and what tells that it ended
+        self._gate = threading.Lock()
 
-    def cancel(self) -> None:
-        """Ask the training in this process to stop; it does so before its next step, and publishes nothing."""
-        self._stop.set()
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[threading.Event]:
+        """A training that :meth:`cancel` can stop from here on; the event is for :meth:`retrain`."""
+        stop, ended = threading.Event(), threading.Event()
+        with self._gate:
+            self._asked[stop] = ended
+        try:
+            yield stop
+        finally:
+            with self._gate:
+                del self._asked[stop]
+            ended.set()
+
+    def cancel(self, wait: float = 0.0) -> bool:
+        """Ask all trainings in this process to stop; they do so before their next step, and publish nothing.
+
+        Args:
+            wait: seconds to wait for their end.
+
+        Returns:
+            Whether there was one.
+        """
+        with self._gate:
+            asked = dict(self._asked)
+        for stop in asked:
+            stop.set()
+        until = time.monotonic() + wait
+        for ended in asked.values():
+            ended.wait(max(0.0, until - time.monotonic()))
+        return bool(asked)
 
     def retrain(
         self,
@@ -97,6 +127,10 @@ class FPTRetrainer:
         options: FPTRetrainOptions | None = None,
         refused: Mapping[str, str] | None = None,
         on_epoch: Callable[[int, float], None] | None = None,
+        *,
+        warnings: Sequence[str] = (),
+        patients: Mapping[str, str] | None = None,
+        stop: threading.Event | None = None,
     ) -> FPTRetraining:
         """Train on these labels.
 
@@ -106,6 +140,10 @@ class FPTRetrainer:
             options: how.
             refused: id and reason of labels that were left out before; they are told with the outcome.
             on_epoch: called with the number of each epoch, from 1, and its mean loss.
+            warnings: what the reader has to know of the labels; told with the outcome.
+            patients: patients of images that an earlier training had, by id, as they are known today; they count although such
+                an image may have no label any more, see :mod:`~monai_fpt.monailabel.training_split`.
+            stop: of :meth:`stoppable`.
 
         Returns:
             What came of it. Labels that are too few, a training under way and a cancelled one are outcomes.
@@ -114,6 +152,9 @@ class FPTRetrainer:
             OSError: the model folder cannot be written.
             CorruptCacheError: the cached features are damaged.
         """
+        if stop is None:
+            with self.stoppable() as own:
+                return self.retrain(items, options, refused, on_epoch, warnings=warnings, patients=patients, stop=own)
         chosen = options or FPTRetrainOptions()
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.model.model_dir.mkdir(parents=True, exist_ok=True)
@@ -125,10 +166,10 @@ class FPTRetrainer:
                 name, "A training of this model is under way; wait for its end, or stop it.", refused or {}
             )
         try:
-            self._stop.clear()
             self.stats.began(name, chosen.fit.max_epochs)
-            outcome = self._locked(name, list(items), chosen, dict(refused or {}), on_epoch)
-            self.stats.ended(outcome.message, outcome.published, outcome.challenger)
+            outcome = self._locked(name, list(items), chosen, dict(refused or {}), on_epoch, patients or {}, stop)
+            outcome = dataclasses.replace(outcome, warnings=tuple(warnings))
+            self.stats.ended(outcome.message, outcome.published, outcome.challenger, outcome.warnings)
             return outcome
         except BaseException as error:
             self.stats.ended(f"The training failed: {error or type(error).__name__}", published=False)
@@ -143,12 +184,15 @@ class FPTRetrainer:
         options: FPTRetrainOptions,
         refused: dict[str, str],
         on_epoch: Callable[[int, float], None] | None,
+        patients: Mapping[str, str],
+        stop: threading.Event,
     ) -> FPTRetraining:
-        card = self.model.card
-        usable, extracted = self._with_features(items, refused)
-        if self._stop.is_set():
+        now = self.model.present()
+        card = now.predictor.card
+        usable, extracted = self._with_features(items, refused, stop)
+        if stop.is_set():
             return self._kept(name, "The training was cancelled; the present model stays.", refused)
-        split = split_labels(usable, options.val_fraction, self.history.recorded_sections())
+        split = split_labels(usable, options.val_fraction, self.history.recorded(), patients)
         digest = self.history.began(name, usable, split.sections(), card.classes)
         facts: dict[str, Any] = {
             "training_images": len(split.training),
@@ -169,12 +213,10 @@ class FPTRetrainer:
         began = time.monotonic()
         error: BaseException | None = None
         try:
-            outcome = self._train(name, split, options, card, digest, facts, epoch_done, began)
+            outcome = self._train(name, split, options, now, digest, facts, epoch_done, began, stop)
         except TrainingCancelled as cancelled:
             error = KeyboardInterrupt()
-            outcome = FPTRetraining(
-                name, False, self.model.version, str(cancelled), seconds=time.monotonic() - began, **facts
-            )
+            outcome = FPTRetraining(name, False, now.number, str(cancelled), seconds=time.monotonic() - began, **facts)
         except BaseException as failure:
             self.history.ended(name, {"published": False, "message": f"failed: {type(failure).__name__}"})
             self._track(name, options, facts, losses, digest, None, failure)
@@ -189,18 +231,18 @@ class FPTRetrainer:
         name: str,
         split: LabelSplit,
         options: FPTRetrainOptions,
-        card: FPTModelCard,
+        now: ModelVersion,
         digest: str,
         facts: Mapping[str, Any],
         epoch_done: Callable[[int, float], None],
         began: float,
+        stop: threading.Event,
     ) -> FPTRetraining:
-        version = self.model.version
-        trained = self.model.trained
-        problem = split_problem(split, card.classes, options.min_labels, card.task, judged=trained)
+        card, version = now.predictor.card, now.number
+        problem = split_problem(split, card.classes, options.min_labels, card.task, judged=now.trained)
         if problem:
             return FPTRetraining(name, False, version, problem, **facts)
-        result = self._fitted(split, options, card, trained, epoch_done)
+        result = self._fitted(split, options, now, epoch_done, stop)
         published = result.better
         if published:
             card = dataclasses.replace(card, features=self.model.features.spec, data_digest=digest)
@@ -217,6 +259,7 @@ class FPTRetrainer:
                     **told,
                 },
             )
+            self.model.follow()  # here and not in the first reader's question, who would wait for it
         return FPTRetraining(
             name,
             published,
@@ -234,17 +277,17 @@ class FPTRetrainer:
         self,
         split: LabelSplit,
         options: FPTRetrainOptions,
-        card: FPTModelCard,
-        trained: bool,
+        now: ModelVersion,
         epoch_done: Callable[[int, float], None],
+        stop: threading.Event,
     ) -> _Trained:
-        present = self.model.predictor.network
+        present = now.predictor.network
         network = copy.deepcopy(present, {id(present.backbone): present.backbone}).cpu()
         store = self.model.features.store
         training = LabelledFeatures.read(split.training, store)
         validation = LabelledFeatures.read(split.validation, store)
-        before = predict_labelled(network, validation) if trained else None
-        start = _FROM_PRESENT if trained and options.pretrained else _ANEW
+        before = predict_labelled(network, validation) if now.trained else None
+        start = _FROM_PRESENT if now.trained and options.pretrained else _ANEW
         if start == _ANEW:
             reset_adapter(network, options.fit.seed)
         losses: list[float] = []
@@ -254,8 +297,10 @@ class FPTRetrainer:
             epoch_done(epoch, loss)
 
         self.stats.total(options.fit.epochs(len(training)))
-        fit_adapter(network, training, options.fit, each, self._stop.is_set)
+        fit_adapter(network, training, options.fit, each, stop.is_set)
         after = predict_labelled(network, validation)
+        if stop.is_set():
+            raise TrainingCancelled("The training was cancelled; the present model stays.")
         if not math.isfinite(losses[-1]) or not bool(torch.isfinite(after).all()):
             raise ValueError(
                 f"The training diverged (loss {losses[-1]:.3g}) and nothing is published; choose a smaller learning_rate."
@@ -267,12 +312,12 @@ class FPTRetrainer:
         return _Trained(network, start, losses[-1], old, new, better)
 
     def _with_features(
-        self, items: Sequence[Mapping[str, Any]], refused: dict[str, str]
+        self, items: Sequence[Mapping[str, Any]], refused: dict[str, str], stop: threading.Event
     ) -> tuple[list[Mapping[str, Any]], int]:
         """Items whose features are cached by now; what cannot be read goes to ``refused``."""
         store = self.model.features.store
         missing = [(str(item["key"]), item["image"]) for item in items if store.find(item) is None]
-        failed = self.model.features.ensure_all(missing, self._stop) if missing else {}
+        failed = self.model.features.ensure_all(missing, stop) if missing else {}
         refused.update(failed)
         return [item for item in items if str(item["key"]) not in failed], len(missing) - len(failed)
 

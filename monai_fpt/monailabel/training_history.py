@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_fpt.monailabel.training_split import RecordedSections
+
 __all__ = ["HISTORY_FILE", "LabelHistory"]
 
 HISTORY_FILE = "label_history.jsonl"
@@ -65,14 +67,17 @@ class LabelHistory:
                 found.append((str(line["training"]), by_digest.get(line["digest"], [])))
         return found
 
-    def recorded_sections(self) -> dict[str, str]:
-        """Key to the section of the last training that had the image; ``"training"`` where any had it there."""
-        sections: dict[str, str] = {}
-        for _, table in self.tables():
-            for row in table:
-                if sections.get(row["key"]) != "training":
-                    sections[row["key"]] = row["section"]
-        return sections
+    def recorded(self) -> RecordedSections:
+        """Images and patients of all trainings, with the section they lay in."""
+        keys: dict[str, str] = {}
+        groups: dict[str, str] = {}
+        tables = (line.get("labels") for line in self.lines() if line.get("event") == "began")
+        for table in tables:
+            for row in table or ():  # a table that was written before is not written again
+                for sections, name in ((keys, row["key"]), (groups, row.get("group"))):
+                    if name is not None and sections.get(name) != "training":
+                        sections[name] = row["section"]
+        return RecordedSections(keys, groups)
 
     def began(
         self, training: str, items: Sequence[Mapping[str, Any]], sections: Mapping[str, str], classes: Sequence[str]

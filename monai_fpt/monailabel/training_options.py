@@ -91,6 +91,7 @@ class FPTRetraining:
         seconds: without extraction of missing features and tracking.
         extracted: images whose features had to be made first.
         refused: id and reason of labels and images that could not be used.
+        warnings: what the reader has to know of the labels.
     """
 
     training: str
@@ -108,10 +109,12 @@ class FPTRetraining:
     seconds: float = 0.0
     extracted: int = 0
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return dataclasses.asdict(self) | {"labels": dict(self.labels), "refused": dict(self.refused)}
+        plain = {"labels": dict(self.labels), "refused": dict(self.refused), "warnings": list(self.warnings)}
+        return dataclasses.asdict(self) | plain
 
 
 def _like(value: Any, default: Any) -> Any:

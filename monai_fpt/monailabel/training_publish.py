@@ -33,7 +33,15 @@ from monai_fpt._files import write_whole
 from monai_fpt.features import FPTModelCard
 from monai_fpt.networks import FPTClassifier
 
-__all__ = ["POINTER_FILE", "VERSIONS_FOLDER", "is_trained", "present_model_dir", "present_version", "publish_model"]
+__all__ = [
+    "POINTER_FILE",
+    "VERSIONS_FOLDER",
+    "is_trained",
+    "present_model_dir",
+    "present_version",
+    "publish_model",
+    "version_dir",
+]
 
 POINTER_FILE = "current"
 VERSIONS_FOLDER = "versions"
@@ -67,7 +75,11 @@ def present_model_dir(model_dir: str | Path) -> Path:
     Raises:
         ValueError: the pointer names no version.
     """
-    number = present_version(model_dir)
+    return version_dir(model_dir, present_version(model_dir))
+
+
+def version_dir(model_dir: str | Path, number: int) -> Path:
+    """The folder of a version; of 0 the app's model folder itself."""
     return _versions(model_dir) / str(number) if number else Path(model_dir)
 
 

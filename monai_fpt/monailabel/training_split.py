@@ -7,6 +7,8 @@ Decisions:
 - What an earlier training did is remembered with the labels, and wins over the hash: where an image has become part of
   another group since, because a patient was entered later, it stays where it was. Groups that were joined and lay on
   both sides go to training, since they were learned from, and that is said.
+- An image counts although its label was removed since, or the image itself: a model has learned from it, so no image of its
+  patient may judge. Its patient is the one that is known today and the one that the history names.
 - A hash deals without regard to classes. Where it leaves a class without enough images on a side, that is one sentence
   that says what to label, and no training: a score of a class that is not there would be no score.
 """
@@ -18,7 +20,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LabelSplit", "class_counts", "hashed_section", "split_labels", "split_problem"]
+__all__ = ["LabelSplit", "RecordedSections", "class_counts", "hashed_section", "split_labels", "split_problem"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedSections:
+    """What earlier trainings did; ``"training"`` where any of them learned from it.
+
+    Attributes:
+        keys: of images, to their section.
+        groups: patients as they were named then, to their section.
+    """
+
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +72,18 @@ def hashed_section(group: str, val_fraction: float) -> str:
 
 
 def split_labels(
-    items: Sequence[Mapping[str, Any]], val_fraction: float = 0.2, recorded: Mapping[str, str] | None = None
+    items: Sequence[Mapping[str, Any]],
+    val_fraction: float = 0.2,
+    recorded: RecordedSections | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> LabelSplit:
     """Divide labelled images.
 
     Args:
         items: of a data list, with ``"key"``, ``"label"`` and, where known, ``"group"``.
         val_fraction: share of groups in validation.
-        recorded: key to the section of an earlier training.
+        recorded: by earlier trainings.
+        patients: key to group as it is known today, of recorded images too that have no label any more.
 
     Returns:
         The items in two sections, in the order of their keys.
@@ -74,12 +93,15 @@ def split_labels(
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction} must lie above 0 and below 1; choose for example 0.2.")
-    before = recorded or {}
+    recorded = recorded or RecordedSections()
+    before = recorded.keys
     ordered = sorted(items, key=lambda item: str(item["key"]))
-    known: dict[str, set[str]] = {}
-    for item in ordered:
-        if str(item["key"]) in before:
-            known.setdefault(_group(item), set()).add(before[str(item["key"])])
+    today = {key: group for key, group in (patients or {}).items() if group not in (None, "")}
+    groups = {key: _group({"key": key, "group": today.get(key)}) for key in before}
+    groups |= {str(item["key"]): _group(item) for item in ordered}
+    known = {f"group:{group}": {section} for group, section in recorded.groups.items()}
+    for key, section in before.items():
+        known.setdefault(groups[key], set()).add(section)
     sections: dict[str, list[Mapping[str, Any]]] = {"training": [], "validation": []}
     moved = []
     for item in ordered:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,11 @@ class TrainingStats:
         self._now |= {"epoch": number, "loss": loss, "total_time": self._seconds()}
         self._write()
 
-    def ended(self, message: str, published: bool, metric: float | None = None) -> None:
+    def ended(self, message: str, published: bool, metric: float | None = None, warnings: Sequence[str] = ()) -> None:
         """The training is over; the metric counts where its model was published."""
         self._now |= {"status": "ended", "message": message, "published": published, "total_time": self._seconds()}
+        if warnings:
+            self._now["warnings"] = list(warnings)
         if published and metric is not None:
             self._now["best_metric"] = metric
         self._write()

@@ -68,18 +68,27 @@ class FPTTrainTask(TrainTask):  # type: ignore[misc]
             ValueError: an option that cannot be.
         """
         options = self.defaults.with_request(request)
-        labels = labelled_data_list(datastore, self.model.card)
-        items = [_with_origin(item, datastore) for item in labels.data_list.training]
-        outcome = self.retrainer.retrain(items, options, labels.refused, _say_epoch)
+        with self.retrainer.stoppable() as stop:
+            learned_from = self.retrainer.history.recorded().keys
+            labels = labelled_data_list(datastore, self.model.card, besides=learned_from)
+            items = [_with_origin(item, labels.infos[item["key"]]) for item in labels.data_list.training]
+            outcome = self.retrainer.retrain(
+                items,
+                options,
+                labels.refused,
+                _say_epoch,
+                warnings=labels.warnings,
+                patients=labels.patients,
+                stop=stop,
+            )
         for image_id, reason in outcome.refused.items():
             logger.warning("Not trained on: %s (%s)", image_id, reason)
         logger.info(outcome.message)
         return outcome.to_dict() | {"stats": self.stats()}
 
 
-def _with_origin(item: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-    """An item with who gave the label and when, where the datastore knows it."""
-    info = datastore.get_label_info(item["key"], "final") or {}
+def _with_origin(item: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """An item with who gave the label and when, where what came with the label says it."""
     who = next((info[name] for name in ("annotator", "client_id", "user") if info.get(name)), None)
     when = next((info[name] for name in ("saved", "ts") if info.get(name)), None)
     known = {"annotator": who, "saved": when}

@@ -276,7 +276,9 @@ class FrozenViT(nn.Module):
             kept = select_tokens(importance, self.num_tokens, self.num_prefix_tokens, self.prefix_tokens)
             features.append(torch.stack([gather_tokens(k, kept), gather_tokens(v, kept)], dim=1))
             indices.append(kept)
-            if last and not to_the_end and not torch.compiler.is_exporting():  # an exporter loses track and drops the rest itself
+            if (
+                last and not to_the_end and not torch.compiler.is_exporting()
+            ):  # an exporter loses track and drops the rest itself
                 raise _Tapped
             return output
 

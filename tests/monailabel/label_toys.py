@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's or timm's first import
 from monai_fpt.features import FPTModelCard
 from monai_fpt.networks import FPTClassifier, FPTConfig
 

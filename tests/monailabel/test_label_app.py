@@ -191,6 +191,55 @@ def test_a_published_model_answers_without_a_restart(app: FPTApp) -> None:
     assert app.model.predictor.network.backbone is app.model.features.backbone
 
 
+def test_an_answer_names_the_version_that_gave_it_whenever_another_is_published(
+    app: FPTApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ask(app)["params"]
+    predictor, present = app.model.predictor, app.model.present
+    with torch.no_grad():
+        predictor.network.side.head.bias += torch.tensor([0.0, 5.0])
+    publish_model(app.model_dir, predictor.network, predictor.card)
+    with torch.no_grad():
+        predictor.network.side.head.bias -= torch.tensor([0.0, 5.0])
+    (app.model_dir / "current").write_text("0\n")
+
+    def exchanged_after_the_question() -> Any:
+        now = present()
+        (app.model_dir / "current").write_text("1\n")
+        return now
+
+    monkeypatch.setattr(app.model, "present", exchanged_after_the_question)
+    first, second = ask(app)["params"], ask(app)["params"]
+    assert (first["model_version"], first["prediction"]) == (0, before["prediction"])
+    assert (second["model_version"], second["prediction"]) != (1, before["prediction"])
+
+
+def test_a_pointer_to_nothing_leaves_the_model_before_and_is_told_with_how_to_mend_it(app: FPTApp) -> None:
+    before, weights = ask(app)["params"], app.model_info("fpt")
+    assert app.info()["problems"] == []
+    (app.model_dir / "current").write_text("7\n")
+
+    told = app.info()["problems"]
+    assert len(told) == 1 and "names the version '7'" in told[0] and "write the number of one that is, or 0" in told[0]
+    assert ask(app)["params"]["prediction"] == before["prediction"]
+    assert (ask(app)["params"]["model_version"], app.model_info("fpt")) == (0, weights)
+    (app.model_dir / "current").write_text("0\n")
+    assert app.info()["problems"] == []
+
+
+def test_a_retraining_mirrors_images_as_the_run_did(toy_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = shutil.copytree(toy_model, tmp_path / "run")
+    (run / "config.json").write_text('{"flip_prob": 0, "vertical_flip_prob": 0.25, "rotate_prob": 0.75}')
+    draw_studies(tmp_path / "studies", 2)
+    for _ in range(2):  # as the server begins, and begins again
+        app = FPTApp(str(tmp_path / "app"), str(tmp_path / "studies"), {"model": str(run)})
+        told = app.info()["trainers"]["fpt"]["config"]
+        assert (told["flip_prob"], told["vertical_flip_prob"], told["rotate_prob"]) == (0, 0.25, 0.75)
+        assert app._trainers["fpt"].defaults.fit.flip_prob == 0
+
+
 def test_a_published_model_that_is_broken_leaves_the_one_before(app: FPTApp) -> None:
     before = ask(app)["params"]
     number = publish_model(app.model_dir, app.model.predictor.network, app.model.predictor.card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,52 @@ def test_two_images_of_one_stem_stay_two_and_neither_takes_the_others_label(stor
         store.resolve("img00")
     assert refused.value.status_code == 404
     assert store.get_label_uri("img00.jpg", "final") == ""
+
+
+@pytest.mark.parametrize("ask", ["json", "status", "labelled_data_list"])
+def test_folders_are_listed_as_often_for_many_labels_as_for_few(
+    ask: str, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai_fpt.features import FPTModelCard
+    from monai_fpt.monailabel.labels import labelled_data_list
+
+    card, listed = FPTModelCard.load(toy_model / "model.json"), []
+    for count in (3, 12):
+        store = FPTDatastore(draw_studies(tmp_path / f"studies{count}", count))
+        for image_id in store.list_images():
+            save(store, image_id)
+        with monkeypatch.context() as patch:
+            patch.setattr("monai_fpt.monailabel.study_images._FRESH", 1e9)
+            calls: list[Any] = []
+            for name in ("scandir", "listdir"):
+                kept = getattr(os, name)
+                patch.setattr(os, name, lambda *args, kept=kept, calls=calls: calls.append(args) or kept(*args))
+            answer = labelled_data_list(store, card) if ask == "labelled_data_list" else getattr(store, ask)()
+        assert answer
+        listed.append(len(calls))
+
+    assert listed[0] == listed[1] > 0
+
+
+def test_an_image_whose_label_could_have_no_name_is_not_listed_and_says_so(
+    studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for length in (246, 247):
+        Image.fromarray(picture(length)).save(studies / ("n" * (length - 4) + ".png"))
+    store = FPTDatastore(studies, check)
+    fits, too_long = "n" * 242 + ".png", "n" * 243 + ".png"
+
+    assert fits in store.list_images() and too_long not in store.list_images()
+    store.refresh()
+    assert caplog.text.count("rename it to at most 246") == 1  # once, not at every listing
+    with pytest.raises(RequestError, match="has 247 bytes") as refused:
+        store.resolve(too_long)
+    assert refused.value.status_code == 422
+    mask = label_file(studies.parent / "sent", b"\0", "l.seg.nrrd")
+    store._check_label = None
+    assert store.save_label(fits, str(mask), "final", {}) == fits
+    store.update_image_info(fits, {"patient": "p"})
+    store.remove_label(fits, "final")
 
 
 def test_a_label_is_there_with_its_information_after_a_restart(store: FPTDatastore, studies: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from label_toys import draw_studies, picture
 from PIL import Image
 
+from monai_fpt._files import file_sha256
 from monai_fpt.data import ImageReadError
 from monai_fpt.monailabel.features import StudyFeatures
 from monai_fpt.registry import FPTPredictor
@@ -45,6 +48,23 @@ def test_answers_from_the_cache_are_those_of_the_whole_network(
 
     torch.testing.assert_close(cached, whole, atol=2e-3, rtol=0)
     assert features.indices(ids).shape == (6, 1, 3, 4)
+
+
+def test_a_file_of_an_archive_is_hashed_once_and_again_when_it_was_touched(
+    features: StudyFeatures, studies: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id, path = studies[0]
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    features.ensure(image_id, path)
+    hashed: list[Any] = []
+    monkeypatch.setattr("monai_fpt.features.store.file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    monkeypatch.setattr("monai_fpt.monailabel.features._SETTLED", -1)
+
+    assert all(features.has(image_id, path) for _ in range(5))
+    assert len(hashed) <= 1
+    Image.fromarray(picture(77)).save(path)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert not features.has(image_id, path)
 
 
 def test_an_image_is_read_once_whatever_number_of_threads_ask(

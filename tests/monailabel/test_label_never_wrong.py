@@ -174,6 +174,26 @@ def test_rows_of_patients_find_their_images(form: str, toy_model: Path, tmp_path
         labelled_data_list(store, card_of(toy_model))
 
 
+def test_the_patient_of_an_image_is_known_also_when_its_label_or_the_image_is_gone(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    studies = tmp_path / "studies"
+    for number in range(4):
+        draw(studies / f"img{number}.png", number)
+    store = FPTDatastore(studies)
+    for image_id in store.list_images():
+        save(store, image_id, {"label": "benign"})
+    store.update_image_info("img1.png", {"patient": "P1"})
+    store.remove_label("img0.png", "final")
+    for number in (1, 2):
+        store.remove_image(f"img{number}.png")
+    (studies / "patients.csv").write_text("image,patient\nimg0.png,P0\nimg2.png,P2\n")
+
+    labels = labelled_data_list(store, card_of(toy_model), besides=[f"img{n}.png" for n in range(3)])
+    assert [item["key"] for item in labels.data_list.training] == ["img3.png"]
+    assert labels.patients == {"img0.png": "P0", "img1.png": "P1", "img2.png": "P2"}
+
+
 def test_few_dicom_patients_are_patients_and_one_id_for_all_is_none(toy_model: Path, tmp_path: Path) -> None:
     studies = tmp_path / "studies"
     for number in range(6):

@@ -17,6 +17,7 @@ from monai_fpt.monailabel.model import PresentModel
 from monai_fpt.monailabel.training import FPTRetrainer
 from monai_fpt.monailabel.training_fit import FPTFitOptions
 from monai_fpt.monailabel.training_options import FPTRetrainOptions
+from monai_fpt.monailabel.training_publish import publish_model
 from monai_fpt.monailabel.training_split import hashed_section
 
 QUICK = FPTRetrainOptions(fit=FPTFitOptions(max_epochs=6, min_steps=0, batch_size=8), min_labels=3, val_fraction=0.3)
@@ -131,8 +132,9 @@ def test_too_few_labels_are_a_sentence_and_nothing_changes(
 
 def test_the_first_model_needs_no_other_to_compare_with(filled: tuple[Path, Path], retrainer: FPTRetrainer) -> None:
     (retrainer.model.model_dir / "model.pt").unlink()
+    beginning = PresentModel(retrainer.model.model_dir, retrainer.model.features.store.path)
 
-    outcome = retrainer.retrain(labels_of(filled[0]), QUICK)
+    outcome = FPTRetrainer(beginning, track=False).retrain(labels_of(filled[0]), QUICK)
 
     assert outcome.published and outcome.start == "anew" and outcome.present is None
     assert outcome.message.startswith("Version 1 is the first model; its auc on ")
@@ -204,6 +206,32 @@ def test_readers_get_answers_while_a_training_is_under_way(filled: tuple[Path, P
 
     assert answers > 1
     assert ended[0].published and model.predictor is not None and model.version == 1
+
+
+def test_readers_go_on_with_the_model_before_while_another_is_loaded(
+    retrainer: FPTRetrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = retrainer.model
+    publish_model(model.model_dir, model.predictor.network, model.card)
+    load, loading, loaded = model._load, threading.Event(), threading.Event()
+    (model.model_dir / "current").write_text("0\n")
+
+    def slowly(number: int) -> Any:
+        loading.set()
+        assert loaded.wait(30)
+        return load(number)
+
+    monkeypatch.setattr(model, "_load", slowly)
+    model.present()
+    (model.model_dir / "current").write_text("1\n")
+    first = threading.Thread(target=model.present)
+    first.start()
+    assert loading.wait(30)
+
+    assert model.present().number == 0  # and does not wait
+    loaded.set()
+    assert model.follow().number == 1
+    first.join()
 
 
 @pytest.mark.slow

@@ -88,6 +88,36 @@ def test_a_broken_file_of_scores_is_made_again(scorer: ImageScorer) -> None:
     assert scorer.refresh().executed == COUNT
 
 
+def test_scores_are_told_under_the_version_that_gave_them_whenever_another_is_published(
+    scorer: ImageScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = scorer.model
+    first = {image_id: model.answer(model.study(image_id, "")).probabilities for image_id in model.features.ids()}
+    network = model.predictor.network
+    with torch.no_grad():
+        network.side.head.bias += torch.tensor([0.0, 5.0])
+    publish_model(model.model_dir, network, model.card)
+    with torch.no_grad():
+        network.side.head.bias -= torch.tensor([0.0, 5.0])
+    (model.model_dir / "current").write_text("0\n")
+    present, asked = model.present, []
+
+    def exchanged_after_each_question() -> Any:
+        now = present()
+        asked.append(now.number)
+        (model.model_dir / "current").write_text(f"{1 - now.number}\n")
+        return now
+
+    monkeypatch.setattr(model, "present", exchanged_after_each_question)
+    for version in (0, 1):
+        scorer.refresh()
+        board = scorer.file.read()
+        assert board is not None and board.version == version
+        scored = dict(zip(board.ids, board.probabilities.tolist(), strict=True))
+        same = [scored[image_id] == pytest.approx(first[image_id], abs=1e-3) for image_id in first]
+        assert all(same) if version == 0 else not any(same)
+
+
 def test_scoring_in_the_background_ends_up_to_date_however_often_it_is_asked_for(scorer: ImageScorer) -> None:
     for _ in range(20):
         scorer.refresh_later()
@@ -154,10 +184,14 @@ def test_two_readers_never_get_the_same_image_while_others_are_left(strategies: 
     assert strategies["fpt_margin"]({}, images)["id"] in images.ids
 
 
-def test_without_a_trained_model_images_are_chosen_by_diversity(
-    strategies: dict[str, Any], scorer: ImageScorer, images: Images
-) -> None:
+def test_without_a_trained_model_images_are_chosen_by_diversity(scorer: ImageScorer, images: Images) -> None:
+    pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
+    from monai_fpt.monailabel.scoring import active_strategies
+
     (scorer.model.model_dir / "model.pt").unlink()
+    beginning = PresentModel(scorer.model.model_dir, scorer.model.features.store.path)
+    strategies = active_strategies(beginning, ImageScorer(beginning))
+    strategies["fpt_margin"].scorer.refresh()
 
     assert strategies["fpt_margin"]({}, images)["measure"] == "fpt_diverse"
 

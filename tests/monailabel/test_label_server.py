@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,81 +16,11 @@ from label_toys import draw_studies, picture, write_dicom
 
 pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
-import requests
 import SimpleITK as sitk
-
-import monai_fpt.monailabel
+from label_server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SAMPLE = Path(monai_fpt.monailabel.__file__).parent / "sample_app" / "fpt"
 PNG = {"result_extension": ".png"}
-
-
-class Server:
-    """A process with ``monailabel start_server``."""
-
-    def __init__(self, root: Path, run: Path, **environment: str) -> None:
-        self.root, self.run, self.environment = root, run, environment
-        self.app, self.studies = root / "app", root / "studies"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "monailabel.main",
-            "start_server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
-        command += ["--app", str(self.app), "--studies", str(self.studies), "--conf", "model", str(self.run)]
-        known = {"MONAI_LABEL_SESSION_PATH": str(self.root / "sessions"), "OMP_NUM_THREADS": "1"}
-        with (self.root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **known, **self.environment}, start_new_session=True
-            )
-        for _ in range(600):
-            assert self.process.poll() is None, (self.root / "server.log").read_text()[-3000:]
-            try:
-                if requests.get(self.url("/openapi.json"), timeout=5).ok:
-                    return
-            except requests.ConnectionError:
-                time.sleep(0.3)
-        raise AssertionError("the server did not come up")
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, how)
-            self.process.wait(60)
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        return requests.request(method, self.url(path), timeout=300, **options)
-
-    def json(self, method: str, path: str, **options: Any) -> Any:
-        answer = self.ask(method, path, **options)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def infer(self, model: str, image: str, output: str | None = "json", **params: Any) -> requests.Response:
-        query = f"?image={image}" + (f"&output={output}" if output else "")
-        return self.ask("POST", f"/infer/{model}{query}", data={"params": json.dumps(params)})
-
-    def label(self, image: str, content: Any, **params: Any) -> requests.Response:
-        file = ("label.json", json.dumps(content).encode(), "application/json")
-        return self.ask(
-            "PUT",
-            f"/datastore/label?image={image}&tag=final",
-            files={"label": file},
-            data={"params": json.dumps(params)},
-        )
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +34,6 @@ def server(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     write_dicom(root / "studies" / "b.dcm", picture(8)[..., 0].astype(np.uint16), PixelSpacing=[0.5, 0.25])
     (root / "studies" / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
-    import shutil
-
-    shutil.copytree(SAMPLE, root / "app")
     found = Server(root, toy_model)
     found.start()
     yield found
@@ -375,9 +298,6 @@ def test_the_servers_own_roles_are_kept(toy_model: Path, tmp_path: Path) -> None
     realm = ThreadingHTTPServer(("127.0.0.1", 0), Realm)
     threading.Thread(target=realm.serve_forever, daemon=True).start()
     draw_studies(tmp_path / "studies", 2)
-    import shutil
-
-    shutil.copytree(SAMPLE, tmp_path / "app")
     address = f"http://127.0.0.1:{realm.server_address[1]}"
     guarded = Server(tmp_path, toy_model, MONAI_LABEL_AUTH_ENABLE="true", MONAI_LABEL_AUTH_REALM_URI=address)
     guarded.start()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monai_fpt.features import FPTModelCard
-from monai_fpt.monailabel.starting import settle_model
+from monai_fpt.monailabel.starting import kept_augmentation, settle_model
 from monai_fpt.networks import FPTClassifier, FPTConfig
 
 CONFIG = FPTConfig(
@@ -57,6 +57,31 @@ def test_other_classes_than_those_of_the_app_are_refused(tmp_path: Path) -> None
 
     with pytest.raises(ValueError, match=r"--conf classes 'malignant,benign' are not those of the app's model"):
         settle_model(tmp_path / "app", {"classes": "malignant,benign"})
+
+
+def test_how_a_run_mirrored_its_images_is_kept(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", 0)
+    settle_model(tmp_path / "before", {"model": str(run)})
+    assert kept_augmentation(tmp_path / "before") == {}
+    (run / "config.json").write_text('{"flip_prob": 0.0, "rotate_prob": 1, "max_epochs": 3}')
+
+    settle_model(tmp_path / "app", {"model": str(run)})
+    settle_model(tmp_path / "before", {"model": str(run)})  # an app of an earlier version, started again
+
+    for folder in ("app", "before"):
+        assert kept_augmentation(tmp_path / folder) == {"flip_prob": 0.0, "rotate_prob": 1.0}
+    options = {"classes": "a,b", "backbone_weights": "none", "backbone": "vit_tiny_patch16_224"}
+    settle_model(tmp_path / "new", {**options, "flip_prob": "0"})
+    assert kept_augmentation(tmp_path / "new") == {"flip_prob": 0.0}
+
+
+def test_a_chance_that_is_none_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", 0)
+    (run / "config.json").write_text('{"flip_prob": "$0.5"}')
+
+    with pytest.raises(ValueError, match=r"config.json\" says flip_prob='\$0.5', which is no probability"):
+        settle_model(tmp_path / "app", {"model": str(run)})
+    assert list((tmp_path / "app").iterdir()) == []
 
 
 def test_a_model_that_begins_without_training_starts_with_weights_that_learn_in_few_steps(tmp_path: Path) -> None:

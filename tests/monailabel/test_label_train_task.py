@@ -15,6 +15,7 @@ import shutil
 from monai_fpt.monailabel.datastore import FPTDatastore
 from monai_fpt.monailabel.model import PresentModel
 from monai_fpt.monailabel.training import FPTRetrainer
+from monai_fpt.monailabel.training_split import hashed_section
 from monai_fpt.monailabel.training_task import FPTTrainTask
 
 SENT = {"model": "fpt", "max_epochs": 6, "min_steps": 0, "batch_size": 8, "min_labels": 3, "gpus": "all"}
@@ -52,6 +53,42 @@ def test_saved_labels_are_trained_on_and_the_outcome_is_json(
     assert (training, len(table)) == (outcome["training"], 30)
     assert {row["annotator"] for row in table} == {"reader 0", "reader 1", "reader 2"}
     assert all(row["saved"] for row in table)
+
+
+def test_an_image_of_a_joined_patient_does_not_judge_when_the_learned_label_is_gone(
+    app: tuple[FPTTrainTask, FPTDatastore], tmp_path: Path
+) -> None:
+    task, store = app
+    label_all(store, tmp_path / "sent")
+    task(SENT, store)
+    (_, table) = task.retrainer.history.tables()[-1]
+    section = {row["key"]: row["section"] for row in table}
+    learned = next(key for key in section if section[key] == "training")
+    judge = next(key for key in section if section[key] == "validation")
+    patient = next(str(n) for n in range(100) if hashed_section(f"group:{n}", 0.2) == "validation")
+    (store.studies / "patients.csv").write_text(f"image,patient\n{learned},{patient}\n{judge},{patient}\n")
+    store.remove_label(learned, "final")
+
+    outcome = task(SENT, store)
+
+    (_, table) = task.retrainer.history.tables()[-1]
+    assert {row["key"]: row["section"] for row in table}[judge] == "training"
+    assert learned not in {row["key"] for row in table} and "1 images were moved to training" in outcome["message"]
+
+
+def test_a_training_is_stopped_while_its_labels_are_still_read(
+    app: tuple[FPTTrainTask, FPTDatastore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, store = app
+    label_all(store, tmp_path / "sent")
+    listing = store.labels_of
+    monkeypatch.setattr(store, "labels_of", lambda tag: task.cancel() or listing(tag))
+
+    outcome = task(SENT, store)
+
+    assert outcome["message"] == "The training was cancelled; the present model stays." and not outcome["published"]
+    monkeypatch.undo()
+    assert task(SENT, store)["published"]
 
 
 def test_no_labels_are_a_sentence(app: tuple[FPTTrainTask, FPTDatastore]) -> None:

@@ -18,7 +18,7 @@ from monai_fpt.monailabel.training_fit import FPTFitOptions, reset_adapter
 from monai_fpt.monailabel.training_history import LabelHistory
 from monai_fpt.monailabel.training_options import FPTRetrainOptions
 from monai_fpt.monailabel.training_publish import present_model_dir, present_version, publish_model
-from monai_fpt.monailabel.training_split import hashed_section, split_labels, split_problem
+from monai_fpt.monailabel.training_split import RecordedSections, hashed_section, split_labels, split_problem
 from monai_fpt.monailabel.training_stats import TrainingStats
 from monai_fpt.networks import FPTClassifier
 from monai_fpt.registry import FPTPredictor
@@ -53,7 +53,7 @@ def test_no_patient_moves_or_is_torn_as_labels_come_in() -> None:
     recorded: dict[str, str] = {}
 
     for count in (20, 90, 300):
-        split = split_labels(everything[:count], 0.2, recorded)
+        split = split_labels(everything[:count], 0.2, RecordedSections(recorded))
         sections = split.sections()
         sides = {item["group"]: set() for item in everything[:count]}
         for item in everything[:count]:
@@ -75,10 +75,31 @@ def test_images_of_patients_who_turn_out_to_be_one_go_to_training_and_are_told()
     recorded = {"a.png": "training", "b.png": "validation", "c.png": "validation"}
     items = [{"key": key, "label": 0, "group": "one"} for key in ("a.png", "b.png")] + [{"key": "c.png", "label": 1}]
 
-    split = split_labels(items, 0.2, recorded)
+    split = split_labels(items, 0.2, RecordedSections(recorded))
 
     assert split.sections() == {"a.png": "training", "b.png": "training", "c.png": "validation"}
     assert split.moved == ("b.png",)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "patients"),
+    [
+        (RecordedSections({"a.png": "training"}), {"a.png": "judge"}),
+        (RecordedSections({"a.png": "training"}, {"judge": "training"}), {}),
+        (RecordedSections({"a.png": "training"}, {"judge": "training"}), {"a.png": "another"}),
+    ],
+    ids=["a patient entered later", "an image that is gone", "a patient that was corrected"],
+)
+def test_an_image_of_a_patient_that_was_learned_from_never_judges_although_that_label_is_gone(
+    recorded: RecordedSections, patients: dict[str, str]
+) -> None:
+    judge = next(str(n) for n in range(100) if hashed_section(f"group:{n}", 0.2) == "validation")
+    recorded = RecordedSections(recorded.keys, dict.fromkeys([judge] if recorded.groups else [], "training"))
+    patients = {key: judge if group == "judge" else group for key, group in patients.items()}
+    items = [{"key": "b.png", "label": 0, "group": judge}]
+
+    assert split_labels(items, 0.2).sections() == {"b.png": "validation"}
+    assert split_labels(items, 0.2, recorded, patients).sections() == {"b.png": "training"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +134,7 @@ def test_the_history_keeps_every_table_and_survives_a_torn_line(tmp_path: Path) 
     history = LabelHistory(tmp_path)
     items = [
         {"key": "a", "label": 0, "annotator": "me", "saved": 17, "image": "/secret/a.png"},
-        {"key": "b", "label": 1},
+        {"key": "b", "label": 1, "group": "one"},
     ]
     history.began("first", items, {"a": "training", "b": "validation"}, ("x", "y"))
     history.ended("first", {"published": True, "version": 1})
@@ -129,7 +150,7 @@ def test_the_history_keeps_every_table_and_survives_a_torn_line(tmp_path: Path) 
     assert tables["first"] == tables["second"]
     assert tables["first"][0] == {"key": "a", "label": 0, "annotator": "me", "saved": 17, "section": "training"}
     assert tables["third"][0]["label"] == 1
-    assert history.recorded_sections() == {"a": "training", "b": "training"}
+    assert history.recorded() == RecordedSections({"a": "training", "b": "training"}, {"one": "training"})
     assert [line["event"] for line in history.lines()] == ["began", "ended", "began", "began"]
     assert "secret" not in history.path.read_text()
     assert all(line["time"] for line in history.lines())
