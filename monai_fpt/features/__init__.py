@@ -8,6 +8,7 @@ from monai_fpt.features.codec import StoredImage, quantize
 from monai_fpt.features.dataset import FeatureDataset, MissingFeaturesError
 from monai_fpt.features.extract import DiskSpaceError, ExtractionReport, UnreadableImagesError, extract
 from monai_fpt.features.prepare import ensure_features
+from monai_fpt.features.resident import FPTDeviceMemoryError, FPTResidentFeatures
 from monai_fpt.features.spec import FeatureSpec, FeatureSpecMismatchError, StoredTokens, random_features
 from monai_fpt.features.store import CorruptCacheError, FeatureEntry, FeatureStore, FeatureWriter
 
@@ -15,7 +16,9 @@ __all__ = [
     "CorruptCacheError",
     "DiskSpaceError",
     "ExtractionReport",
+    "FPTDeviceMemoryError",
     "FPTModelCard",
+    "FPTResidentFeatures",
     "FeatureDataset",
     "FeatureEntry",
     "FeatureSpec",

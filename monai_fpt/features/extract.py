@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -143,7 +144,8 @@ def extract(
         device: where the backbone runs.
         fail_fast: raise at the first unreadable image instead of reporting all at the end.
         progress: print the disk need and show a progress bar.
-        rank, world_size: this process's share; None takes torchrun's environment.
+        rank, world_size: this process's share; None takes torchrun's environment, and shares evenly what is missing where
+            a process group is there.
 
     Returns:
         an :class:`ExtractionReport`.
@@ -159,12 +161,12 @@ def extract(
         raise ValueError(
             f"The backbone's weights ({backbone.fingerprint[:12]}) are not those of the spec ({store.spec.backbone_fingerprint[:12]})."
         )
+    told = rank is None and torch.distributed.is_available() and torch.distributed.is_initialized()
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     world_size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
     everything = _unique(items)
     missing = [i for i, item in enumerate(everything) if store.find(item) is None]
-    # shares of the whole list: ranks do not see the same cache, as one may have finished images before another starts
-    share = [everything[i] for i in missing if i % world_size == rank]
+    share = [everything[i] for i in _share(missing, rank, world_size, told)]
     progress = progress and rank == 0
     if progress and missing:
         print(
@@ -226,6 +228,20 @@ def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
                 f'Two images have the key "{item["key"]}"; keys of a data list must be unique, use relative paths.'
             )
     return list(by_key.values())
+
+
+def _share(missing: list[int], rank: int, world_size: int, told: bool) -> list[int]:
+    """Which of the missing images this process reads.
+
+    Processes do not see the same cache, as one may have finished images before another starts. Where they can talk, all
+    deal out what the first of them misses, so that what an interrupted run left is shared evenly; else they deal out the
+    whole list, and each reads what it misses of its share.
+    """
+    if not told or world_size == 1:
+        return [i for i in missing if i % world_size == rank]
+    first: list[list[int]] = [missing]
+    torch.distributed.broadcast_object_list(first, src=0)
+    return first[0][rank::world_size]
 
 
 def _require_space(store: FeatureStore, num_images: int, announce: bool) -> None:

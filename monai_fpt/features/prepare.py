@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def ensure_features(
         gathered: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(gathered, failed)
         failed = {key: reason for part in gathered for key, reason in part.items()}
-        store.reload()
+        _see_all(store, {str(item["key"]) for item in items} - set(failed))
     if int(os.environ.get("RANK", 0)) == 0:
         print(report, flush=True)
     everything = ExtractionReport(
@@ -66,3 +67,14 @@ def ensure_features(
     if failed:
         print(f"Going on without {len(failed)} unreadable images (skip_unreadable).", flush=True)
     return report
+
+
+def _see_all(store: FeatureStore, keys: set[str], seconds: float = 90.0) -> None:
+    """Read the journals until they hold these images, which others have finished: a client of a network file system may
+    list a folder as it was up to a minute ago.
+    """
+    deadline = time.monotonic() + seconds
+    store.reload()
+    while not all(key in store for key in keys) and time.monotonic() < deadline:
+        time.sleep(1)
+        store.reload()

@@ -197,11 +197,11 @@ class FeatureStore:
             if whole == journal.stat().st_size:
                 continue
             try:
-                with open(journal.with_suffix(".bin"), "rb") as data:
+                with open(journal.with_suffix(".bin"), "r+b") as data:  # NFS locks exclusively what is open for writing
                     if try_lock(data):  # a living writer holds it; one that just finished has completed its line
                         os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
-            except FileNotFoundError:
-                continue  # its data are gone; verify() says so
+            except (FileNotFoundError, PermissionError):
+                continue  # its data are gone, and verify() says so; or it is another user's, who mends it
 
     def _remember(self, entry: FeatureEntry) -> None:
         versions = self._index.setdefault(entry.key, {})

@@ -17,7 +17,7 @@ from monai_fpt.handlers.groups import FPTGroupScores, fpt_require_one_label
 from monai_fpt.handlers.metric import FPTMetricHandler
 from monai_fpt.handlers.predictions import FPTPredictionSaver
 from monai_fpt.handlers.progress import FPTProgressHandler
-from monai_fpt.handlers.run_checks import fpt_check_preparing, fpt_flag, fpt_require_model
+from monai_fpt.handlers.run_checks import fpt_amp, fpt_check_preparing, fpt_flag, fpt_require_model
 from monai_fpt.handlers.run_dir import fpt_prepare_run
 from monai_fpt.handlers.seed import FPTEpochSeedHandler
 from monai_fpt.handlers.sync import FPTSyncedRun, FPTSyncReport, sync_tracking
@@ -38,6 +38,7 @@ __all__ = [
     "FPTTrackedRun",
     "FPTTracker",
     "FPTTrackingHandler",
+    "fpt_amp",
     "fpt_check_preparing",
     "fpt_clear_errors",
     "fpt_executed_config",

@@ -7,13 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.transforms import Randomizable
 
 from monai_fpt.data.flags import fpt_flag
 from monai_fpt.handlers.run_dir import CARD_FILE
 from monai_fpt.transforms import fpt_transforms
 
-__all__ = ["fpt_check_preparing", "fpt_flag", "fpt_require_model"]
+__all__ = ["fpt_amp", "fpt_check_preparing", "fpt_flag", "fpt_require_model"]
+
+
+def fpt_amp(value: Any, device: str | torch.device) -> bool:
+    """Whether to compute in mixed precision: the ``amp`` of a configuration.
+
+    Args:
+        value: of the configuration.
+        device: where will be computed.
+
+    Raises:
+        ValueError: ``value`` is no switch, or it is on and the device is no CUDA GPU: MONAI's engines autocast for CUDA alone and
+            would compute in float32 without a word.
+    """
+    wanted: bool = fpt_flag(value, "amp")
+    if wanted and torch.device(device).type != "cuda":
+        raise ValueError(
+            f"amp is on, but the device is {torch.device(device)}: MONAI's engines have mixed precision on CUDA GPUs only; set amp to false "
+            '(on a CPU it would not be faster), and compute_dtype to "bfloat16" for a faster extraction.'
+        )
+    return wanted
 
 
 def fpt_check_preparing(transforms: Iterable[Any], entries: Sequence[Mapping[str, Any]]) -> None:

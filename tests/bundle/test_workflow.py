@@ -244,11 +244,17 @@ def test_a_validation_of_one_class_still_leaves_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"method": "fpt"}, {"feature_dtype": "int8"}, {"class_weights": "decaying"}, {"amp": True}], ids=str
+    "settings", [{"method": "fpt"}, {"feature_dtype": "int8"}, {"class_weights": "decaying"}], ids=str
 )
 def test_the_options_train(images: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     run_bundle("train", tiny_overrides(images, tmp_path / "run") | {"max_epochs": 1, "track": False} | settings)
     assert (tmp_path / "run" / "test_predictions.csv").exists()
+
+
+def test_mixed_precision_that_would_silently_not_happen_is_refused(images: Path, tmp_path: Path) -> None:
+    sentence = sentence_of(lambda: run_bundle("train", tiny_overrides(images, tmp_path / "run") | {"amp": True}))
+
+    assert sentence.startswith("amp is on, but the device is cpu")
 
 
 def test_several_labels_per_image_train_with_sigmoids(images: Path, tmp_path: Path) -> None:
