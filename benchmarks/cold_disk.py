@@ -4,13 +4,13 @@
         [--rounds 3]
 
 A store of random features is written to DIR. *Warm* is an epoch after another one, with all of it in the page cache. For
-*cold* its files are dropped from the page cache before the epoch (``posix_fadvise(DONTNEED)``, after which ``mincore`` says
+*cold* its files are dropped from the page cache before each epoch (``posix_fadvise(DONTNEED)``, after which ``mincore`` says
 what is still there), so that every record comes from the disk once, as in every epoch of a training whose features are
 larger than memory. Where the machine is a virtual one its host may still have them: the rate is then the host's.
 
 Reading alone is a loader that makes shuffled batches of 16, float16, whole features copied. A step is forward, backward,
-clipping and AdamW on each batch; its share is what reading takes of an epoch's wall time. Wall times are medians; processor
-seconds of the whole machine's doing on behalf of this process (children included) are beside them, for where others compute too.
+clipping and AdamW on each batch, and is set against the same step on one batch that stays in memory. Wall times are medians;
+processor seconds of this process and its workers are beside them, for where others compute too.
 
 ``ahead`` tells the system which records a batch will need before the first of them is read (``madvise(WILLNEED)``).
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import mmap
 import os
 import statistics
@@ -120,32 +121,36 @@ class Epochs:
     ) -> None:
         self.folder, self.items, self.batch, self.train = folder, items, batch, train
 
-    def run(self, dataset: type[FeatureDataset], workers: int) -> tuple[float, float]:
-        """Wall and processor seconds of one epoch by a newly opened store."""
-        loader = DataLoader(
-            dataset(self.items, FeatureStore(self.folder)), self.batch, shuffle=True, num_workers=workers
-        )
-        torch.manual_seed(0)
-        wall, cpu = time.perf_counter(), _cpu()
+    def laps(self, dataset: type[FeatureDataset], workers: int, cold: bool, rounds: int) -> Lap:
+        """The median of some epochs after a first one, by one data set, as a training goes."""
+        data = dataset(self.items, FeatureStore(self.folder))
+        loader = DataLoader(data, self.batch, shuffle=True, num_workers=workers)
+        self._epoch(loader)
+        laps, shares = [], []
+        for _ in range(rounds):
+            if cold:
+                data.store._maps.clear()  # mapped pages cannot be dropped
+                drop_from_page_cache(self.folder)
+            shares.append(resident_share(self.folder))
+            wall, cpu = time.perf_counter(), _cpu()
+            self._epoch(loader)
+            laps.append((time.perf_counter() - wall, _cpu() - cpu))
+        wall, cpu = (statistics.median(one) / len(self.items) for one in zip(*laps, strict=True))
+        return Lap(wall, cpu, statistics.mean(shares))
+
+    def _epoch(self, loader: DataLoader[Any]) -> None:
         for loaded in loader:
             if self.train is not None:
                 self.train(loaded)
-        return time.perf_counter() - wall, _cpu() - cpu
 
-    def median(
-        self, dataset: type[FeatureDataset], workers: int, cold: bool, rounds: int
-    ) -> tuple[float, float, float]:
-        """Wall and processor seconds, and the share of the store that was in the page cache when the epochs began."""
-        laps, shares = [], []
-        if not cold:
-            self.run(dataset, workers)
-        for _ in range(rounds):
-            if cold:
-                drop_from_page_cache(self.folder)
-            shares.append(resident_share(self.folder))
-            laps.append(self.run(dataset, workers))
-        walls, cpus = zip(*laps, strict=True)
-        return statistics.median(walls), statistics.median(cpus), statistics.mean(shares)
+
+@dataclasses.dataclass(frozen=True)
+class Lap:
+    """Wall and processor seconds an image, and the share of the store that was in the page cache when epochs began."""
+
+    wall: float
+    cpu: float
+    share: float
 
 
 def measure(
@@ -155,7 +160,7 @@ def measure(
     spec = FeatureSpec.from_network(case.model)
     size = FeatureStore(Path("nowhere"), spec).layout.num_bytes
     count = max(2 * options.batch, int(gigabytes * 1e9 / size) // options.batch * options.batch)
-    batch: dict[str, Any] = {}
+    batch: dict[str, Any] = {"features": case.stored("float16"), "label": case.labels}
 
     def loss() -> torch.Tensor:
         logits = case.model(case.image[: len(batch["label"])], batch["features"].to(options.device))
@@ -167,32 +172,46 @@ def measure(
         batch.update(loaded)
         update()
 
+    rounds = max(3, options.rounds // 3)
     rows = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
         _, items = random_store(Path(place), spec, count)
         reading, training = Epochs(Path(place), items, options.batch), Epochs(Path(place), items, options.batch, train)
-        megabytes = count * size / 1e6
         for number in workers:
-            for name, epochs, rounds in (("reading", reading, max(3, options.rounds // 3)), ("training", training, 1)):
-                warm = epochs.median(FeatureDataset, number, False, rounds)
-                for kind, dataset in (("as it is", FeatureDataset), ("ahead", AheadDataset)):
-                    cold = epochs.median(dataset, number, True, rounds)
-                    note = (
-                        f"{megabytes / warm[0]:.0f} MB/s warm, {megabytes / cold[0]:.0f} cold; {1e3 * warm[1] / count:.1f} and "
-                        f"{1e3 * cold[1] / count:.1f} CPU-ms; in the page cache at the start {warm[2]:.0%} and {cold[2]:.0%}"
-                    )
-                    what = f"{name}, {number} workers, cold against warm, {kind}"
-                    rows.append(
-                        Row(
-                            what,
-                            1e3 * cold[0] / count,
-                            "wall ms/image",
-                            1e3 * warm[0] / count,
-                            warm[0] / cold[0],
-                            note=note,
-                        )
-                    )
+            memory = _in_memory(update, max(3, count // options.batch // 2)) / options.batch
+            for name, epochs in (("reading", reading), ("training", training)):
+                warm = epochs.laps(FeatureDataset, number, False, rounds)
+                for kind, dataset in (("", FeatureDataset), (", ahead", AheadDataset)):
+                    cold = epochs.laps(dataset, number, True, rounds)
+                    what = f"{name} cold against warm, {number} workers{kind}"
+                    note = _note(size, warm, cold) + ("" if epochs is reading else _against(memory, warm, cold))
+                    ratio = warm.wall / cold.wall
+                    rows.append(Row(what, 1e3 * cold.wall, "wall ms/image", 1e3 * warm.wall, ratio, note=note))
     return rows
+
+
+def _in_memory(update: Callable[[], None], steps: int) -> float:
+    """Median wall seconds of a step on a batch that is in memory."""
+    laps = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        update()
+        laps.append(time.perf_counter() - start)
+    return statistics.median(laps)
+
+
+def _note(size: int, warm: Lap, cold: Lap) -> str:
+    return (
+        f"{size / warm.wall / 1e6:.0f} MB/s warm, {size / cold.wall / 1e6:.0f} cold; {1e3 * warm.cpu:.1f} and {1e3 * cold.cpu:.1f} "
+        f"CPU-ms; {warm.share:.0%} and {cold.share:.0%} of the store in the page cache at the start"
+    )
+
+
+def _against(memory: float, warm: Lap, cold: Lap) -> str:
+    return (
+        f"; {memory / warm.wall:.0%} and {memory / cold.wall:.0%} of the speed with the batch in memory "
+        f"({1e3 * memory:.1f} ms/image)"
+    )
 
 
 def main() -> None:

@@ -73,9 +73,19 @@ def test_importance_in_pieces_does_not_fix_the_number_of_images(
 ) -> None:
     from monai_fpt.networks import importance
 
-    monkeypatch.setattr(importance, "_RECORDED_ENTRIES", 3 * 17 * 6)  # 6 of 17 queries at a time
+    recorded = []
+    whole = importance._query_chunk
 
-    check(format, {}, tmp_path)
+    def noted(q: torch.Tensor, k: torch.Tensor) -> int:
+        if importance.is_recorded():
+            recorded.append(whole(q, k) < q.shape[2])
+        return whole(q, k)
+
+    monkeypatch.setattr(importance, "_query_chunk", noted)
+
+    check(format, {"image_size": 576}, tmp_path)  # 1,297 tokens
+
+    assert recorded and all(recorded)
 
 
 @pytest.mark.slow
