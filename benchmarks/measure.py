@@ -1,9 +1,7 @@
 """How the benchmarks of networks and features measure, and the rows they print.
 
 Timings are seconds of one thread on the processor (``time.thread_time``), of both sides in turn in one process, medians;
-on a GPU, milliseconds between CUDA events. Bytes are counted: those of the different storages autograd holds at the end of
-the forward pass (``saved_tensors_hooks``), parameters and inputs left out, plus parameters, gradients, optimizer state and
-inputs. What only lives inside an operation comes on top on every side.
+on a GPU, milliseconds between CUDA events. Bytes are counted by :mod:`monai_fpt.networks.counting`.
 """
 
 from __future__ import annotations
@@ -17,9 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-__all__ = ["MIB", "Row", "interleaved", "kept_bytes", "machine", "state_bytes", "storages", "table"]
+__all__ = ["MIB", "Row", "interleaved", "machine", "table"]
 
 MIB = 2**20
 
@@ -74,43 +71,6 @@ def _cuda_seconds(case: Callable[[], Any]) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1e3
-
-
-def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Bytes of the different storages behind tensors, by address."""
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-
-
-def kept_bytes(forward: Callable[[], Tensor], module: nn.Module, inputs: Iterable[Tensor]) -> int:
-    """What autograd holds when ``forward`` is done, without the module's parameters and the inputs."""
-    own = storages([*module.parameters(), *module.buffers(), *inputs])
-    kept: dict[int, int] = {}
-    held: list[Tensor] = []  # so that no address is given twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-            held.append(tensor.detach())  # the tensor itself would make a ring that is never freed
-        return tensor.detach()
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward()
-    return sum(kept.values())
-
-
-def state_bytes(module: nn.Module, optimizer: torch.optim.Optimizer, resident: bool = True) -> int:
-    """Parameters, gradients and optimizer state after a step.
-
-    Args:
-        module: what is trained.
-        optimizer: after a step.
-        resident: False leaves frozen parameters out, which a training from a cache need not have in memory.
-    """
-    parameters = [p for p in module.parameters() if resident or p.requires_grad]
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    moments = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-    return sum(storages([*parameters, *gradients, *moments]).values())
 
 
 def machine() -> dict[str, Any]:

@@ -14,22 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import Case, Options
-from benchmarks.measure import MIB, Row, kept_bytes, state_bytes, storages
+from benchmarks.measure import MIB, Row
 from benchmarks.plain_tuning import autocast_loss, full_tuning, lora_tuning
+from monai_fpt.networks.counting import training_bytes as step_bytes
 
 __all__ = ["measure", "training_bytes"]
 
 
 def training_bytes(module: nn.Module, loss: Callable[[], Tensor], inputs: list[Tensor], resident: bool) -> int:
-    """Kept + state + inputs of one step."""
+    """Kept + state + inputs of one step of AdamW."""
     learned = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, weight_decay=0.1)
-    kept = kept_bytes(loss, module, inputs)
-    loss().backward()
-    optimizer.step()
-    total = kept + state_bytes(module, optimizer, resident) + sum(storages(inputs).values())
-    optimizer.zero_grad(set_to_none=True)
-    return total
+    return step_bytes(module, loss, inputs, optimizer, resident=resident)
 
 
 def _tensors(features: Any) -> list[Tensor]:

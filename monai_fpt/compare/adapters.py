@@ -16,7 +16,6 @@ from typing import Any
 
 from monai_fpt.bundle import fpt_bundle_root
 from monai_fpt.compare.arms import FPTArmInfo
-from monai_fpt.compare.counting import learnable_parameters, training_bytes
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTMemberPlan
@@ -24,6 +23,7 @@ from monai_fpt.experiments.member import collated
 from monai_fpt.experiments.recipe import FPTRecipe, open_recipe
 from monai_fpt.experiments.runs import finished_run, run_plans
 from monai_fpt.handlers import FPTTracker
+from monai_fpt.networks.counting import learnable_parameters, training_bytes
 
 __all__ = ["adapter_recipe", "preset_path", "run_adapter"]
 

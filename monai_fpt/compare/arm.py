@@ -90,7 +90,7 @@ class FPTArmResult:
         logits: ``"validation"`` and ``"test"`` (where they have images) to logits (N, K) in the order of the data; log-probabilities are
             logits too.
         learnable_parameters: numbers that learn; 0 where nothing does.
-        training_bytes: see :func:`monai_fpt.compare.counting.training_bytes`; None where no gradient is used.
+        training_bytes: see :func:`monai_fpt.networks.counting.training_bytes`; None where no gradient is used.
         best_epoch: whose weights were kept, from 1; None where there are no epochs.
         chosen: what validation chose (``C``, ``k``, ``learning_rate``, ...).
         history: of every epoch its metrics.

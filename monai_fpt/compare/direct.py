@@ -18,9 +18,9 @@ from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.compare.tokens import FPTTokenReader
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments.recipe import FPTRecipe
-from monai_fpt.features import FeatureStore
+from monai_fpt.features import FeatureDataset, FeatureStore
 from monai_fpt.handlers import FPTTracker
-from monai_fpt.handlers.predictions import NO_FACTS
+from monai_fpt.handlers.predictions import contents_of, facts_of
 from monai_fpt.metrics import FPTPredictions
 
 __all__ = ["arm_of", "make_arm_data", "run_direct", "settings_of"]
@@ -156,8 +156,8 @@ def _run(
         system_metrics=False,
         data=data,
     )
-    own.start()
-    try:
+    with own:
+        own.start()
         began = time.monotonic()
         result = arm_of(info)(arm_data, seed)
         seconds = time.monotonic() - began
@@ -180,10 +180,6 @@ def _run(
         own.log_metrics({f"test_{name}": value for name, value in run.scores("test").items()}, step=step)
         own.log_metrics({f"best_val_{name}": value for name, value in run.scores("validation").items()}, step=step)
         own.log_params({f"chosen.{name}": value for name, value in run.chosen.items()})
-    except BaseException as error:
-        own.fail(error)
-        raise
-    own.close()
     return run
 
 
@@ -201,7 +197,6 @@ def _predictions(section: str, data: FPTDataList, result: FPTArmResult, store: F
         raise ValueError(
             f"compare: an arm gave logits {shape} for the {section} section, which needs {expected}; correct the arm."
         )
-    names = sorted({name for item in items for name in item} - NO_FACTS)
     return FPTPredictions(
         keys=tuple(str(item["key"]) for item in items),
         groups=tuple(str(item.get("group", item["key"])) for item in items),
@@ -210,18 +205,6 @@ def _predictions(section: str, data: FPTDataList, result: FPTArmResult, store: F
         classes=data.classes,
         task=data.task,
         ordered=data.ordered,
-        facts={name: tuple(str(item.get(name, "")) for item in items) for name in names},
-        contents=_contents(items, store),
-    )
-
-
-def _contents(items: list[dict[str, Any]], store: FeatureStore) -> tuple[str, ...]:
-    """Digest of each image's file and its frame, as the cache knows them."""
-    entries = [store.find(item) for item in items]
-    if any(entry is None for entry in entries):
-        return ()
-    return tuple(
-        entry.sha256 if item.get("frame") is None else f"{entry.sha256}#{item['frame']}"
-        for item, entry in zip(items, entries, strict=True)
-        if entry is not None
+        facts=facts_of(items),
+        contents=contents_of(items, FeatureDataset(items, store)),
     )

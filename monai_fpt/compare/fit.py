@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from monai_fpt.compare.arm import FPTArmData
-from monai_fpt.compare.counting import learnable_parameters, training_bytes
 from monai_fpt.compare.scoring import is_better, validation_auc
 from monai_fpt.networks import FPTLoss
+from monai_fpt.networks.counting import learnable_parameters, training_bytes
 
 __all__ = ["FPTFittedHead", "FPTHeadFitting"]
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_fpt._files import write_whole
-from monai_fpt.compare.counting import extrapolated, kept_bytes, learnable_parameters
+from monai_fpt.experiments._write import write_json
 from monai_fpt.networks import FPTConfig, FrozenViT
+from monai_fpt.networks.counting import extrapolated, kept_bytes, learnable_parameters
 
 __all__ = ["FPTFullTuning", "full_tuning_cost"]
 
@@ -74,9 +74,7 @@ def full_tuning_cost(config: FPTConfig, depth: int, batch_size: int, folder: Pat
         if content.get("format") == _FORMAT and content.get("asked") == json.loads(json.dumps(asked)):
             return FPTFullTuning(**content["cost"])
     cost = _counted(config, depth, batch_size)
-    write_whole(
-        path, json.dumps({"format": _FORMAT, "asked": asked, "cost": dataclasses.asdict(cost)}, indent=1) + "\n"
-    )
+    write_json(path, {"format": _FORMAT, "asked": asked, "cost": dataclasses.asdict(cost)})
     return cost
 
 

@@ -10,7 +10,7 @@ from monai_fpt.compare.advice import advice_sentences, notes_of
 from monai_fpt.compare.comparison import FPTArmComparison
 from monai_fpt.compare.drawings import difference_forest, seed_dots
 from monai_fpt.compare.tables import comparison_rows, title_of, what_was_compared
-from monai_fpt.data.check.style import STYLE
+from monai_fpt.data.check.style import framed_page
 
 __all__ = ["comparison_page"]
 
@@ -46,26 +46,12 @@ def comparison_page(found: FPTArmComparison) -> str:
         _skipped(found),
         "<h2>How to read it</h2>" + "".join(f'<p class="quiet">{escape(note)}</p>' for note in notes_of(found)),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title_of(found))}</title>
-<style>
-{STYLE}
-{_MORE_STYLE}
-</style>
-</head>
-<body>
-<h1>{escape(title_of(found))}</h1>
+    body = f"""<h1>{escape(title_of(found))}</h1>
 <p>{escape(what_was_compared(found))}</p>
 <p class="verdict{" warning" if found.shuffled else ""}">{escape(sentences[0])}</p>
 {"".join(parts)}
-<p class="quiet">monai-fpt {escape(__version__)}. A research tool, not a medical device.</p>
-</body>
-</html>
-"""
+<p class="quiet">monai-fpt {escape(__version__)}. A research tool, not a medical device.</p>"""
+    return framed_page(f"{title_of(found)}", body, _MORE_STYLE)
 
 
 def _finding(severity: str, text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_fpt._files import write_whole
+from monai_fpt.experiments._write import finite_json, write_json
 from monai_fpt.metrics import FPTPredictions, classification_scores
 
 __all__ = ["ARM_FILE", "FPTArmRun", "plain_json"]
@@ -68,7 +68,7 @@ class FPTArmRun:
         """Write the record alone, whose predictions are there."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "predictions"}
         content = {"format": _FORMAT, "version": _VERSION, **own}
-        write_whole(folder / ARM_FILE, json.dumps(plain_json(content), indent=1, allow_nan=False) + "\n")
+        write_json(folder / ARM_FILE, plain_json(content))
 
     @classmethod
     def load(cls, folder: Path, settings: Mapping[str, Any]) -> FPTArmRun | None:
@@ -108,11 +108,5 @@ class FPTArmRun:
 
 
 def plain_json(value: Any) -> Any:
-    """The value as JSON gives it back; null for what is no finite number."""
-    if isinstance(value, Mapping):
-        return {str(name): plain_json(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(one) for one in value]
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    """The value as JSON gives it back: null for what is no finite number, text for what JSON does not know."""
+    return json.loads(json.dumps(finite_json(value), default=str))

@@ -25,7 +25,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_fpt._files import write_whole
 from monai_fpt.compare.ablation import ablation_arms, ablation_names
 from monai_fpt.compare.adapters import run_adapter
 from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo, named_arms, require_packages, with_options
@@ -39,6 +38,7 @@ from monai_fpt.compare.shuffle import shuffled_labels
 from monai_fpt.compare.tokens import FPTTokenReader
 from monai_fpt.data import FPTDataList
 from monai_fpt.data.datalist import SECTIONS
+from monai_fpt.experiments._write import write_json, write_text
 from monai_fpt.experiments.recipe import FPTRecipe, open_recipe, train_parser
 from monai_fpt.experiments.runs import experiment_tracker
 from monai_fpt.features import FeatureStore, StoredTokens
@@ -119,16 +119,12 @@ def run_comparison(
     tracker = experiment_tracker(recipe, params, "comparison")
     tracker.resume = (recipe.run_dir / "mlflow_run.json").is_file()
     data_of = {seed: shuffled_labels(recipe.data, seed) if shuffle_labels else recipe.data for seed in seeds}
-    try:
+    with tracker:
         runs = _run_all(infos, recipe, data_of, settings, tracker, shuffle_labels, engine, at_once, quiet)
         found = _put_together(
             infos, runs, recipe, seeds, reference, shuffle_labels, bootstrap, level, skipped, extraction
         )
         _leave(found, tracker)
-    except BaseException as error:
-        tracker.fail(error)
-        raise
-    tracker.close()
     if not quiet:
         print(f"\n{found}\n\nPage: {recipe.run_dir / 'compare.html'}", flush=True)
     return found
@@ -231,7 +227,7 @@ def _claim(run_dir: Path, shared: Mapping[str, Any]) -> None:
     ]
     if alien:
         raise FileExistsError(f'compare: "{run_dir}" holds something else ({alien[0]}); choose another run_dir.')
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def _resolved(
@@ -362,9 +358,9 @@ def _put_together(
 
 def _leave(found: FPTArmComparison, tracker: FPTTracker) -> None:
     folder = found.folder
-    write_whole(folder / "compare.json", json.dumps(plain_json(found.to_dict()), indent=1, allow_nan=False) + "\n")
-    write_whole(folder / "compare.txt", f"{found}\n")
-    write_whole(folder / "compare.html", comparison_page(found))
+    write_json(folder / "compare.json", plain_json(found.to_dict()))
+    write_text(folder / "compare.txt", f"{found}\n")
+    write_text(folder / "compare.html", comparison_page(found))
     tracker.log_metrics(found.metrics())
     for name in ("compare.html", "compare.json", "compare.txt"):
         tracker.log_artifact(folder / name)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_fpt.handlers import fpt_strictly_better
 from monai_fpt.metrics import classification_scores, fpt_auc
 
 __all__ = ["all_scores", "is_better", "probabilities_of", "validation_auc"]
@@ -38,6 +39,4 @@ def is_better(score: float, best: float | None) -> bool:
         >>> is_better(float("nan"), None), is_better(0.5, float("nan")), is_better(0.5, 0.5)
         (True, True, False)
     """
-    if best is None:
-        return True
-    return not math.isnan(score) and (math.isnan(best) or score > best)
+    return best is None or fpt_strictly_better(score, best)

@@ -195,14 +195,10 @@ def run_cross_validation(
     ]
     params = {"folds": folds, "seeds": list(seeds), "split_seed": int(value("split_seed")), "sections": list(sections)}
     tracker = experiment_tracker(recipe, params | {"validation_fraction": validation_fraction}, "cross_validation")
-    try:
+    with tracker:
         runs = run_plans(recipe, plans, tracker, engine=engine, at_once=at_once, report=report, quiet=quiet)
         found = _put_together(recipe, runs, folds, seeds, value("aggregate"), value("subgroups"))
         _leave(found, tracker)
-    except BaseException as error:
-        tracker.fail(error)
-        raise
-    tracker.close()
     if not quiet:
         print(f"\n{found}\n\nReport: {recipe.run_dir / _report_name(seeds, seeds[0])}.html", flush=True)
     return found

@@ -176,7 +176,7 @@ def run_search(
         optuna, recipe, {"space": space, "seeds": list(seeds), "data": untested.digest, "metric": metric}
     )
     tracker = experiment_tracker(recipe, {"space": space, "seeds": list(seeds), "trials": trials}, "search")
-    try:
+    with tracker:
         while (done := len(_finished(optuna, study))) < trials:
             group = min(max(1, at_once // len(seeds)), trials - done)
             study.sampler = optuna.samplers.TPESampler(seed=seed + 7919 * done, constant_liar=True)
@@ -191,10 +191,6 @@ def run_search(
             evaluation = leave_best(recipe, found.best.folders[0])
             found = dataclasses.replace(found, evaluation=evaluation, looks=_looked(study, found.best))
         _leave(found, tracker)
-    except BaseException as error:
-        tracker.fail(error)
-        raise
-    tracker.close()
     if not quiet:
         print(f"\n{found}", flush=True)
     return found

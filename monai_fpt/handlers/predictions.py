@@ -91,7 +91,6 @@ class FPTPredictionSaver(RowCollector):
         network = getattr(engine, "network", None)
         listed = {str(item["key"]): item for item in self.items or ()}
         own = [listed.get(str(row.key), {}) for row in rows]
-        names = sorted({name for item in own for name in item} - NO_FACTS)
         return FPTPredictions(
             keys=tuple(str(row.key) for row in rows),
             groups=tuple(str(row.group) for row in rows),
@@ -100,9 +99,9 @@ class FPTPredictionSaver(RowCollector):
             classes=tuple(self.classes),
             task=self.task,
             ordered=self.ordered,
-            facts={name: tuple(str(item.get(name, "")) for item in own) for name in names},
+            facts=facts_of(own),
             weights_sha256=fpt_weights_sha256(unwrapped_network(network)) if isinstance(network, nn.Module) else "",
-            contents=_contents(own, getattr(getattr(engine, "data_loader", None), "dataset", None)),
+            contents=contents_of(own, getattr(getattr(engine, "data_loader", None), "dataset", None)),
         )
 
     def table(self, rows: list[PredictionRow], first: str = "image") -> str:
@@ -150,7 +149,13 @@ class FPTPredictionSaver(RowCollector):
         return SEPARATOR.join(name for name, mark in zip(self.classes, marks, strict=True) if mark)
 
 
-def _contents(items: Sequence[Mapping[str, Any]], dataset: Any) -> tuple[str, ...]:
+def facts_of(items: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """What a data list knows of its images beside label and patient, a column each; empty where an image lacks it."""
+    names = sorted({name for item in items for name in item} - NO_FACTS)
+    return {name: tuple(str(item.get(name, "")) for item in items) for name in names}
+
+
+def contents_of(items: Sequence[Mapping[str, Any]], dataset: Any) -> tuple[str, ...]:
     """Digest of each item's file, and its frame: from the cache, which has read every file, else from the file; none where one lacks."""
     known: dict[str, str] = {}
     if isinstance(dataset, FeatureDataset):

@@ -25,6 +25,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from monai_fpt.data import FPTDataList
@@ -215,6 +216,17 @@ class FPTTracker:
         if status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)} but is {status!r}.")
         self._end(status, None)
+
+    def __enter__(self) -> FPTTracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.fail(error)
 
     def _on(self) -> bool:
         return self.enabled and not self._closed and os.getpid() == self._process and process_rank() == 0

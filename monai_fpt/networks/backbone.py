@@ -16,16 +16,15 @@ Decisions:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from monai_fpt.networks._tap import Tap, Tapped, announced, unsupported
 from monai_fpt.networks._weights import create_trunk, fingerprint
 from monai_fpt.networks.importance import (
     Importance,
@@ -53,61 +52,6 @@ class TokenFeatures(NamedTuple):
 
     features: Tensor
     indices: Tensor
-
-
-class _Tapped(Exception):
-    """Raised inside the trunk's forward when the last tapped block has been read."""
-
-
-class _Tap(TorchFunctionMode):
-    """Sees the attention of each block while it is active; ``block`` is set by the trunk's own forward pre-hooks."""
-
-    def __init__(
-        self, blocks: Collection[int], read: Callable[[int, Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
-    ) -> None:
-        super().__init__()
-        self.blocks = blocks
-        self.read = read
-        self.block = -1
-        self.calls_in_block = 0
-
-    def enter(self, block: int) -> None:
-        if block > 0 and block - 1 in self.blocks and self.calls_in_block != 1:
-            raise _unsupported(f"block {block - 1} made {self.calls_in_block} attention calls instead of one")
-        self.block, self.calls_in_block = block, 0
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        self.calls_in_block += 1
-        if self.block not in self.blocks:
-            return func(*args, **kwargs)
-        return self._attend(*args, **kwargs)
-
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if is_causal or enable_gqa or self.calls_in_block != 1:
-            raise _unsupported("its attention is causal, grouped or split in several calls per block")
-        return self.read(self.block, query, key, value, attn_mask, scale or 1 / math.sqrt(query.shape[-1]))
-
-
-def _unsupported(why: str) -> ValueError:
-    return ValueError(
-        f"This backbone is not a plain ViT: {why}. FPT needs global self-attention over all tokens in every tapped block; choose a plain "
-        f"ViT of timm (ViT, DeiT, DINO, DINOv2/v3, EVA-02, BEiTv2, CLIP, SigLIP, MAE, ...)."
-    )
 
 
 class FrozenViT(nn.Module):
@@ -170,7 +114,7 @@ class FrozenViT(nn.Module):
         self.embed_dim = int(trunk.embed_dim)
         self.num_heads, self.head_dim = _heads(trunk)
         if self.num_heads * self.head_dim != self.embed_dim:
-            raise _unsupported(
+            raise unsupported(
                 f"its {self.num_heads} heads of {self.head_dim} do not make up its width of {self.embed_dim}"
             )
         self.num_prefix_tokens = int(trunk.num_prefix_tokens)
@@ -279,21 +223,21 @@ class FrozenViT(nn.Module):
             if (
                 last and not to_the_end and not torch.compiler.is_exporting()
             ):  # an exporter loses track and drops the rest itself
-                raise _Tapped
+                raise Tapped
             return output
 
-        with _pre_hooks(self.vit, _Tap(self.blocks, read)) as tap, tap:
+        with announced(self.vit, Tap(self.blocks, read)) as tap, tap:
             tokens: Tensor | None = None
-            with suppress(_Tapped):
+            with suppress(Tapped):
                 tokens = self.vit.forward_features(image)
         if len(features) < len(self.blocks):
-            raise _unsupported(f"no attention was seen in block {self.blocks[len(features)]}")
+            raise unsupported(f"no attention was seen in block {self.blocks[len(features)]}")
         return TokenFeatures(torch.stack(features, dim=1), torch.stack(indices, dim=1)), tokens
 
     def _check_global(self, q: Tensor, k: Tensor, batch: int) -> None:
         expected = (batch, self.num_heads, self.num_all_tokens, self.head_dim)
         if tuple(q.shape) != expected or tuple(k.shape) != expected:
-            raise _unsupported(
+            raise unsupported(
                 f"queries and keys of shape {tuple(q.shape)} and {tuple(k.shape)} are not the {expected} of global attention"
             )
 
@@ -307,7 +251,7 @@ class FrozenViT(nn.Module):
         native = positions.detach().clone() if isinstance(positions, Tensor) and positions.ndim == 3 else None
         if old_grid != new_grid:
             if not hasattr(trunk, "set_input_size"):
-                raise _unsupported(f"timm's {type(trunk).__name__} cannot change its input size")
+                raise unsupported(f"timm's {type(trunk).__name__} cannot change its input size")
             trunk.set_input_size(img_size=(self.image_size, self.image_size))
         if rule == "fpt" and native is not None and len(old_grid) == 2:
             trunk.pos_embed = nn.Parameter(resample_positions(native, old_grid, new_grid))
@@ -317,21 +261,6 @@ class FrozenViT(nn.Module):
             f"{self.name!r}, image_size={self.image_size}, blocks={self.blocks}, num_tokens={self.num_tokens} of {self.num_all_tokens}, "
             f"fingerprint={self.fingerprint[:12]}"
         )
-
-
-@contextmanager
-def _pre_hooks(trunk: Any, tap: _Tap) -> Iterator[_Tap]:
-    """Tell the tap which block is running, for the time of one forward pass."""
-
-    def announce(index: int) -> Callable[[nn.Module, Any], None]:
-        return lambda module, args: tap.enter(index)
-
-    handles = [block.register_forward_pre_hook(announce(i)) for i, block in enumerate(trunk.blocks)]
-    try:
-        yield tap
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _note_own_names(module: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
@@ -359,18 +288,18 @@ def _refuse_unsuitable(trunk: Any) -> None:
     ):
         relative = all(hasattr(block, "attn") for block in blocks or [None])
         if not (relative and hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "pos_embed") and kind == "Beit"):
-            raise _unsupported(f"{kind} attends within windows, so no token sees the whole image")
+            raise unsupported(f"{kind} attends within windows, so no token sees the whole image")
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(trunk, "num_prefix_tokens"):
-        raise _unsupported(
+        raise unsupported(
             f"{kind} is convolutional, hierarchical or otherwise without one sequence of blocks over all tokens"
         )
     embed = getattr(trunk, "patch_embed", None)
     if hasattr(embed, "backbone") or (embed is not None and not hasattr(embed, "grid_size")):
-        raise _unsupported(f"{kind} puts a convolutional network before its patches")
+        raise unsupported(f"{kind} puts a convolutional network before its patches")
     if not all(hasattr(block, "attn") for block in blocks):
-        raise _unsupported(f"{kind} has blocks without one self-attention")
+        raise unsupported(f"{kind} has blocks without one self-attention")
     if "Diff" in type(blocks[0].attn).__name__:
-        raise _unsupported(f"{kind} subtracts two attention maps, so a block has no single set of keys")
+        raise unsupported(f"{kind} subtracts two attention maps, so a block has no single set of keys")
 
 
 def _patch_size(trunk: Any) -> int:
@@ -378,7 +307,7 @@ def _patch_size(trunk: Any) -> int:
     size = getattr(embed, "patch_size", None)
     sides = {int(s) for s in (size if isinstance(size, tuple | list) else (size,)) if s is not None}
     if len(sides) != 1:
-        raise _unsupported(f"its patches of {size} pixels are not square")
+        raise unsupported(f"its patches of {size} pixels are not square")
     return sides.pop()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from monai_fpt._version import __version__
-from monai_fpt.data.check.style import STYLE
+from monai_fpt.data.check.style import framed_page
 from monai_fpt.report.drawings import interval_bar, precision_drawing, reliability_drawing, roc_drawing
 from monai_fpt.report.evaluation import FPTEvaluation
 from monai_fpt.report.subgroups import FPTSubgroup
@@ -89,26 +89,12 @@ def evaluation_page(
         _section("Worst errors", _errors(errors, evaluation, pictures, heat_maps, show_keys)),
     ]
     pictured = " It holds pictures of patients: keep it where patient data is kept." if pictures or heat_maps else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(_title(evaluation))}: {escape(headline(evaluation))}</title>
-<style>
-{STYLE}
-{_MORE_STYLE}
-</style>
-</head>
-<body>
-<h1>{escape(_title(evaluation))}</h1>
+    body = f"""<h1>{escape(_title(evaluation))}</h1>
 <p class="verdict{" warning" if severe else ""}">{escape(headline(evaluation))}</p>
 <p>{escape(what_was_scored(evaluation))}</p>
 {"".join(parts)}
-<p class="quiet">{escape(method_words(evaluation))} monai-fpt {escape(__version__)}, predictions {escape(evaluation.digest[:12])}.{pictured} A research tool, not a medical device.</p>
-</body>
-</html>
-"""
+<p class="quiet">{escape(method_words(evaluation))} monai-fpt {escape(__version__)}, predictions {escape(evaluation.digest[:12])}.{pictured} A research tool, not a medical device.</p>"""
+    return framed_page(f"{_title(evaluation)}: {headline(evaluation)}", body, _MORE_STYLE)
 
 
 def _title(evaluation: FPTEvaluation) -> str:

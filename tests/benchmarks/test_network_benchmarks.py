@@ -14,11 +14,12 @@ from benchmarks import run
 from benchmarks.cases import Case, Options
 from benchmarks.disk import measure as measure_disk
 from benchmarks.extraction import share_of_identical_tokens
-from benchmarks.measure import Row, kept_bytes, table
+from benchmarks.measure import Row, table
 from benchmarks.plain_fpt import plain_encoder
 from benchmarks.plain_tuning import autocast_loss, lora_tuning
 from benchmarks.training_memory import training_bytes
 from monai_fpt.networks import FPTClassifier
+from monai_fpt.networks.counting import kept_bytes
 
 TINY = Options(backbone="vit_tiny_patch16_224", image_size=64, batch=2, rounds=1)
 

@@ -65,6 +65,7 @@ def test_the_files_the_zoo_asks_for_are_there() -> None:
                 "inference.json",
                 "evaluate.json",
                 "extract.json",
+                "multi_gpu_extract.json",
                 "multi_gpu_train.json",
                 "logging.conf",
             )
@@ -87,7 +88,8 @@ def test_metadata_has_what_the_zoo_requires(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train.json", "inference.json", "evaluate.json", "extract.json", "multi_gpu_train.json"]
+    "name",
+    ["train.json", "inference.json", "evaluate.json", "extract.json", "multi_gpu_extract.json", "multi_gpu_train.json"],
 )
 def test_configurations_hold_no_personal_path_and_only_our_dotted_targets(name: str) -> None:
     text = (fpt_bundle_root() / "configs" / name).read_text(encoding="utf-8")

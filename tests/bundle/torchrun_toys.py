@@ -11,9 +11,8 @@ from typing import Any
 from monai_fpt.bundle import fpt_bundle_root
 from monai_fpt.features import FeatureStore
 
-CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster"
 CONFIGS = fpt_bundle_root() / "configs"
-EXTRACT = (CONFIGS / "extract.json", CLUSTER / "multi_gpu_extract.json")
+EXTRACT = (CONFIGS / "extract.json", CONFIGS / "multi_gpu_extract.json")
 TRAIN = (CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json")
 TINY = (
     "--backbone",

@@ -154,7 +154,7 @@ def test_the_slurm_scripts_extract_and_train_on_two_nodes(
         script = Path(shutil.copy(file, tmp_path / "spooled"))  # as Slurm does, so that it knows no folder of its own
         done = subprocess.run(
             ["bash", str(script), *map(str, arguments)],
-            env=environment | slurm | {"SLURM_SUBMIT_DIR": str(CLUSTER), "FPT_PORT": free_port()},
+            env=environment | slurm | {"FPT_PORT": free_port()},
             capture_output=True,
             text=True,
             timeout=280,
@@ -168,7 +168,7 @@ def test_the_slurm_scripts_extract_and_train_on_two_nodes(
 @pytest.mark.slow
 def test_the_pods_of_kubernetes_extract_and_train(images: Path, environment: dict[str, str], tmp_path: Path) -> None:
     cache, run = tmp_path / "cache", tmp_path / "run"
-    there = {"IMAGES": str(images), "CACHE": str(cache), "RUN": str(run), "CONFIG": str(CLUSTER), "HEAD": "127.0.0.1"}
+    there = {"IMAGES": str(images), "CACHE": str(cache), "RUN": str(run), "HEAD": "127.0.0.1"}
     for job, options in (("fpt-extract", TINY), ("fpt-train", [*TINY, *TRAINING])):
         variables = {one["name"]: one["value"] for one in container(job)["env"]}
         variables |= {name: value for name, value in there.items() if name in variables}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from compare_toys import CHEAP, draw_table, toy_overrides, write_table
 
 from monai_fpt.compare import FPTArmComparison, run_comparison
@@ -14,7 +13,6 @@ from monai_fpt.compare import FPTArmComparison, run_comparison
 
 @pytest.fixture(scope="session")
 def toy_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("compare_images")
     return write_table(root / "labels.csv", draw_table(root))
 

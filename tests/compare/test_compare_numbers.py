@@ -17,13 +17,13 @@ from torch import nn
 from monai_fpt.compare import FPTArmComparison, FPTArmInfo, FPTArmRow, shuffled_labels
 from monai_fpt.compare.ablation import ablation_arms, ablation_names
 from monai_fpt.compare.advice import advice_sentences
-from monai_fpt.compare.counting import extrapolated, kept_bytes, training_bytes
 from monai_fpt.compare.differences import FPTArmDifference, differences_to, drawn_auc, holm
 from monai_fpt.compare.full_memory import FPTFullTuning
 from monai_fpt.compare.indices import performance_index
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
 from monai_fpt.metrics import FPTPredictions
+from monai_fpt.networks.counting import extrapolated, kept_bytes, training_bytes
 from monai_fpt.networks.fpt import frozen_backbone
 from monai_fpt.report.score import FPTScore
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from experiment_toys import draw_images, small_overrides
 
 
 @pytest.fixture(scope="session")
 def toy_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return draw_images(tmp_path_factory.mktemp("experiment_images"))
 
 

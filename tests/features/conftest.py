@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ from feature_toys import Toy, make_items
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_no_torchrun(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _one_seed_and_no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

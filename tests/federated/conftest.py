@@ -27,7 +27,6 @@ class Federated:
 
 @pytest.fixture(scope="session")
 def site_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return draw_site(tmp_path_factory.mktemp("site_images"))
 
 

@@ -24,12 +24,12 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
 
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
-from monai_fpt.compare.counting import learnable_parameters
 from monai_fpt.compare.scoring import is_better
 from monai_fpt.compare.tuning.fitting import FPTFitted, FPTFitting
 from monai_fpt.compare.tuning.images import FPTTuningImages
 from monai_fpt.compare.tuning.trunk import FPTTunedViT, fresh_trunk
 from monai_fpt.data.datalist import SECTIONS
+from monai_fpt.networks.counting import learnable_parameters
 
 __all__ = ["FPTTuningArm"]
 

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from monai_fpt.compare.arm import FPTArmData
-from monai_fpt.compare.counting import training_bytes
 from monai_fpt.compare.scoring import is_better, validation_auc
 from monai_fpt.compare.tuning.images import FPTTuningImages
 from monai_fpt.networks import FPTLoss
+from monai_fpt.networks.counting import training_bytes
 from monai_fpt.transforms import RandFPTSideAugment
 
 __all__ = ["FPTFitted", "FPTFitting", "warmup_cosine"]
@@ -144,7 +144,7 @@ class FPTFitting:
         return torch.cat(parts) if parts else None
 
     def training_bytes(self) -> int:
-        """Bytes of one training step, see :mod:`monai_fpt.compare.counting`; the step is taken, so call it when all else is done."""
+        """Bytes of one training step, see :mod:`monai_fpt.networks.counting`; the step is taken, so call it when all else is done."""
         rows = range(min(self.batch_size, len(self.labels)))
         image, labels = self.images["training"].batch(rows, self.augment), self.labels[: len(rows)].clone()
         self.model.train()

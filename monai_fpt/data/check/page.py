@@ -15,7 +15,7 @@ from monai_fpt._version import __version__
 from monai_fpt.data.check.figures import sizes_drawing, thumbnail_uri
 from monai_fpt.data.check.finding import FPTDataFinding
 from monai_fpt.data.check.report import FPTDataReport
-from monai_fpt.data.check.style import STYLE
+from monai_fpt.data.check.style import framed_page
 from monai_fpt.data.datalist import SECTIONS
 
 __all__ = ["report_page"]
@@ -34,18 +34,7 @@ def report_page(report: FPTDataReport, *, show_patients: bool = False) -> str:
     """
     pictures = _Pictures(report)
     findings = "".join(_finding(finding, pictures, show_patients) for finding in report.findings)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Data check: {escape(report.verdict)}</title>
-<style>
-{STYLE}
-</style>
-</head>
-<body>
-<h1>Data check</h1>
+    body = f"""<h1>Data check</h1>
 {_verdict(report)}
 <h2>Images by class and section</h2>
 {_counts(report)}
@@ -53,10 +42,8 @@ def report_page(report: FPTDataReport, *, show_patients: bool = False) -> str:
 {findings or "<p>None.</p>"}
 <h2>What the images are</h2>
 {_measured(report)}
-<p class="quiet">monai-fpt {escape(__version__)}, data list {escape(report.digest[:12])}. A research tool, not a medical device.</p>
-</body>
-</html>
-"""
+<p class="quiet">monai-fpt {escape(__version__)}, data list {escape(report.digest[:12])}. A research tool, not a medical device.</p>"""
+    return framed_page(f"Data check: {report.verdict}", body)
 
 
 def _verdict(report: FPTDataReport) -> str:

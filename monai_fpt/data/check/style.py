@@ -1,12 +1,14 @@
-"""The page's style sheet: system fonts, light and dark, wide enough for a desk and narrow enough for a phone."""
+"""What all pages of the package share: the frame, and a style sheet with system fonts, light and dark, for a desk and for a phone."""
 
 from __future__ import annotations
 
-__all__ = ["CLASS_COLOURS", "STYLE"]
+from html import escape
+
+__all__ = ["CLASS_COLOURS", "framed_page"]
 
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")  # Okabe and Ito: for all eyes
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --page: #fff; --text: #1c1e21; --quiet: #5c6268; --line: #d8dce0; --panel: #f6f7f8;
   --error: #b3261e; --warning: #8a5a00; --note: #2c5f8a; --good: #1e6b3a; }
 @media (prefers-color-scheme: dark) {
@@ -44,3 +46,29 @@ svg .axis { stroke: var(--line); } svg .input { stroke: var(--quiet); stroke-das
 @media (max-width: 30rem) { th, td { padding-right: .6rem; font-size: .9rem; } svg text { font-size: 18px; } }
 .key { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin: 0 .3rem 0 .9rem; }
 """.strip()
+
+
+def framed_page(title: str, body: str, more_style: str = "") -> str:
+    """A self-contained HTML page.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        more_style: CSS behind the shared one.
+    """
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{_STYLE}
+{more_style}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from tuning_toys import toy_arm_data
 
 from monai_fpt.compare.arm import FPTArmData
@@ -13,5 +12,4 @@ from monai_fpt.compare.arm import FPTArmData
 
 @pytest.fixture
 def arm_data(tmp_path: Path) -> FPTArmData:
-    torch.set_num_threads(1)
     return toy_arm_data(tmp_path)

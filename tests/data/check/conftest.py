@@ -7,13 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from check_toys import ToySet
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 What autograd holds when the forward pass is done (different storages, parameters and inputs left out), parameters, gradients, optimizer
 state and the batch. What only lives inside an operation, one block's activations where blocks are computed again, and the allocator come
-on top, for every method. ``benchmarks/training_memory.py`` counts the same way.
+on top, for every method.
 """
 
 from __future__ import annotations
