@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from monai_fpt.networks.importance import attend
+
 __all__ = ["Tap", "Tapped", "announced", "unsupported"]
 
 
@@ -42,8 +44,6 @@ class Tap(TorchFunctionMode):
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
         self.calls_in_block += 1
-        if self.block not in self.blocks:
-            return func(*args, **kwargs)
         return self._attend(*args, **kwargs)
 
     def _attend(
@@ -57,9 +57,17 @@ class Tap(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
+        plain = not (is_causal or enable_gqa) and query.shape == value.shape and query.ndim == 4
+        if self.block not in self.blocks and not plain:
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
+        scale = scale or 1 / math.sqrt(query.shape[-1])
+        if self.block not in self.blocks:
+            return attend(query, key, value, attn_mask, scale)
         if is_causal or enable_gqa or self.calls_in_block != 1:
             raise unsupported("its attention is causal, grouped or split in several calls per block")
-        return self.read(self.block, query, key, value, attn_mask, scale or 1 / math.sqrt(query.shape[-1]))
+        return self.read(self.block, query, key, value, attn_mask, scale)
 
 
 def unsupported(why: str) -> ValueError:

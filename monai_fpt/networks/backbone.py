@@ -21,7 +21,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_fpt.networks._tap import Tap, Tapped, announced, unsupported
@@ -29,6 +28,7 @@ from monai_fpt.networks._weights import create_trunk, fingerprint
 from monai_fpt.networks.importance import (
     Importance,
     PrefixPolicy,
+    attend,
     attend_and_weigh,
     gather_tokens,
     num_kept_tokens,
@@ -214,7 +214,7 @@ class FrozenViT(nn.Module):
             if last or self.importance == "class_token":
                 importance = weigh(q, k, mask, scale, self.importance)
                 if to_the_end or not last:
-                    output = F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+                    output = attend(q, k, v, mask, scale)
             else:
                 output, importance = attend_and_weigh(q, k, v, mask, scale)
             kept = select_tokens(importance, self.num_tokens, self.num_prefix_tokens, self.prefix_tokens)

@@ -10,9 +10,11 @@ would cost more than the fused kernel saves.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from monai_fpt.networks._recording import is_recorded
@@ -20,6 +22,7 @@ from monai_fpt.networks._recording import is_recorded
 __all__ = [
     "Importance",
     "PrefixPolicy",
+    "attend",
     "attend_and_weigh",
     "gather_tokens",
     "num_kept_tokens",
@@ -35,14 +38,6 @@ PrefixPolicy = Literal["compete", "keep", "drop"]
 _CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**26}
 _LEAST_QUERIES = 64
 
-_Part = tuple[slice, slice]  # images, heads
-
-
-def _parts(q: Tensor) -> list[_Part]:
-    if not _by_head(q):
-        return [(slice(None), slice(None))]
-    return [(slice(b, b + 1), slice(h, h + 1)) for b in range(q.shape[0]) for h in range(q.shape[1])]
-
 
 def _by_head(q: Tensor) -> bool:
     return q.device.type == "cpu" and not is_recorded()
@@ -56,8 +51,13 @@ def _query_chunk(q: Tensor, k: Tensor) -> int:
     return min(q.shape[2], max(least, entries // (images * q.shape[1] * k.shape[2])))
 
 
-def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    scores = (q * scale) @ k.transpose(-2, -1)
+def _even(queries: int, step: int) -> int:
+    """A step near the given one that leaves no small rest."""
+    return math.ceil(queries / max(1, round(queries / step)))
+
+
+def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    scores = q @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(dim=-1)
@@ -78,33 +78,62 @@ def attend_and_weigh(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale
     Returns:
         output (B, H, N, D) and importance (B, H, N), which sums to 1 over N; importance is at least float32.
     """
+    q, k, v = _as_computed(q), _as_computed(k), _as_computed(v)
     if not _by_head(q):
         return _attend_and_weigh(q, k, v, mask, scale)
-    masks = _of_all_heads(mask, q)
     # written in place: small results kept between large passing ones make holes in the memory, at 2048 px of 700 MB
-    output = torch.empty(q.shape, dtype=q.dtype)
-    importance = torch.zeros(*q.shape[:2], k.shape[2], dtype=torch.promote_types(q.dtype, torch.float32))
-    step = _query_chunk(q[:1, :1], k[:1, :1])
-    for part in _parts(q):
-        keys, values = k[part].contiguous(), v[part].contiguous()
-        for start in range(0, q.shape[2], step):
-            rows = (*part, slice(start, start + step))
-            of_rows = None if masks is None else _rows(masks[part], start, start + step)
-            probabilities = _probabilities(q[rows], keys, of_rows, scale)
-            output[rows] = probabilities @ values
-            importance[part] += probabilities.sum(dim=2, dtype=importance.dtype)
+    output, importance = torch.empty_like(q), _no_importance(q, k)
+    for b, h, rows, probabilities in _by_rows(q, k, mask, scale):
+        output[b, h, rows] = probabilities @ v[b, h]
+        importance[b, h] += probabilities.sum(dim=0, dtype=importance.dtype)
     return output, importance / q.shape[2]
 
 
-def _of_all_heads(mask: Tensor | None, q: Tensor) -> Tensor | None:
-    return None if mask is None else mask.expand(*q.shape[:2], *mask.shape[-2:])
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attention output alone (B, H, N, D), by whichever of two ways is faster; arguments as in :func:`attend_and_weigh`.
+
+    torch's fused kernel, but in bfloat16 on a CPU head by head, which takes two thirds of its time there.
+    """
+    q, k, v = _as_computed(q), _as_computed(k), _as_computed(v)
+    if q.dtype != torch.bfloat16 or not _by_head(q):
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    output = torch.empty_like(q)
+    for b, h, rows, probabilities in _by_rows(q, k, mask, scale):
+        output[b, h, rows] = probabilities @ v[b, h]
+    return output
+
+
+def _as_computed(tensor: Tensor) -> Tensor:
+    """In the precision of the matrix products: under autocast its own, which a norm or rotation before may have left."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
+
+
+def _no_importance(q: Tensor, k: Tensor) -> Tensor:
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    return torch.zeros(*q.shape[:2], k.shape[2], dtype=dtype, device=q.device)
+
+
+def _by_rows(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Iterator[tuple[int, int, slice, Tensor]]:
+    """Image, head, some queries, and their probabilities (queries, N) in the precision of q: autocast would widen them, which costs more than it is worth."""
+    masks = None if mask is None else mask.expand(*q.shape[:2], *mask.shape[-2:])
+    step = _even(q.shape[2], _query_chunk(q[:1, :1], k[:1, :1]))
+    for b in range(q.shape[0]):
+        for h in range(q.shape[1]):
+            queries, keys = q[b, h] * scale, k[b, h].contiguous()
+            for start in range(0, q.shape[2], step):
+                rows = slice(start, start + step)
+                of_rows = None if masks is None else _rows(masks[b, h], start, start + step)
+                with torch.autocast(q.device.type, enabled=False):
+                    probabilities = _probabilities(queries[rows], keys, of_rows).to(q.dtype)
+                yield b, h, rows, probabilities
 
 
 def _attend_and_weigh(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     step = _query_chunk(q, k)
     outputs, importance = [], None
     for start in range(0, q.shape[2], step):
-        probabilities = _probabilities(q[:, :, start : start + step], k, _rows(mask, start, start + step), scale)
+        probabilities = _probabilities(q[:, :, start : start + step] * scale, k, _rows(mask, start, start + step))
         outputs.append(probabilities @ v)
         column = probabilities.sum(dim=2, dtype=torch.promote_types(q.dtype, torch.float32))
         importance = column if importance is None else importance + column
@@ -118,20 +147,18 @@ def weigh(q: Tensor, k: Tensor, mask: Tensor | None, scale: float, kind: Importa
     ``class_token`` reads one row of the probabilities, that of query 0.
     """
     if kind == "class_token":
-        row = _probabilities(q[:, :, :1], k, _rows(mask, 0, 1), scale)[:, :, 0]
+        row = _probabilities(q[:, :, :1] * scale, k, _rows(mask, 0, 1))[:, :, 0]
         return row.to(torch.promote_types(q.dtype, torch.float32))
-    masks = _of_all_heads(mask, q)
-    parts = [_weigh(q[p], k[p], None if masks is None else masks[p], scale) for p in _parts(q)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts).view(*q.shape[:2], k.shape[2])
-
-
-def _weigh(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    step = _query_chunk(q, k)
-    dtype = torch.promote_types(q.dtype, torch.float32)
-    importance = torch.zeros(*q.shape[:2], k.shape[2], dtype=dtype, device=q.device)
-    for start in range(0, q.shape[2], step):
-        probabilities = _probabilities(q[:, :, start : start + step], k, _rows(mask, start, start + step), scale)
-        importance += probabilities.sum(dim=2, dtype=dtype)
+    q, k = _as_computed(q), _as_computed(k)
+    importance = _no_importance(q, k)
+    if _by_head(q):
+        for b, h, _, probabilities in _by_rows(q, k, mask, scale):
+            importance[b, h] += probabilities.sum(dim=0, dtype=importance.dtype)
+    else:
+        step = _query_chunk(q, k)
+        for start in range(0, q.shape[2], step):
+            probabilities = _probabilities(q[:, :, start : start + step] * scale, k, _rows(mask, start, start + step))
+            importance += probabilities.sum(dim=2, dtype=importance.dtype)
     return importance / q.shape[2]
 
 
