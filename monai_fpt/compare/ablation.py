@@ -19,6 +19,17 @@ __all__ = ["ablation_arms", "ablation_names"]
 _PAPER = "ablation of the paper"
 _OURS = "ablation of this package"
 
+_MIRROR = {"_target_": "monai.transforms.Flipd", "keys": "image", "spatial_axis": 1}
+_MIRRORED = {  # one of the views that training draws from, see FeatureDataset
+    "store": {
+        "_target_": "monai_fpt.features.FeatureStore",
+        "path": "$str(@cache_dir) + '_mirrored'",
+        "spec": "$dataclasses.replace(@spec.without_tokens(), preprocessing=monai_fpt.transforms.fpt_describe(@views#0#load))",
+    },
+    "load": {"_target_": "Compose", "transforms": ["@loading", _MIRROR]},
+}
+_ORIGINAL = {"_target_": "Compose", "transforms": "$[@loader, *@preparing]"}
+
 
 def ablation_names() -> tuple[str, ...]:
     """Names of all ablations, those that a backbone cannot do among them."""
@@ -86,6 +97,8 @@ def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
         ("prefix_tokens_keep", "CLS and registers always kept", _OURS, {f"{network}prefix_tokens": "keep"}),
         ("prefix_tokens_drop", "CLS and registers never kept", _OURS, {f"{network}prefix_tokens": "drop"}),
         ("num_tokens_64", "64 tokens a head, whatever the resolution", _OURS, {f"{network}num_tokens": 64}),
+        ("mirrored_views", "features of mirrored images too", _OURS, {"views": [_MIRRORED], "flip_prob": 0.0}),
+        ("original_images", "the side network reads images, not thumbnails", _OURS, {"side_loading": _ORIGINAL}),
     ]
     return found
 

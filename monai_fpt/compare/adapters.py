@@ -58,9 +58,11 @@ def adapter_recipe(info: FPTArmInfo, base: FPTRecipe) -> FPTRecipe:
     overrides |= {**info.overrides, "tokens": "none", "cache_dir": str(base.store.path)}
     recipe = dataclasses.replace(base, overrides=overrides, configs=configs)
     spec = recipe.parser({"data": base.data}).get_parsed_content("spec")
-    if spec.without_tokens() == base.store.spec.without_tokens():
+    folder = base.store.path
+    if spec.without_tokens() != base.store.spec.without_tokens():
+        folder = folder.parent / f"{folder.name}_{spec.fingerprint[:8]}"
+    elif not overrides.get("views"):
         return recipe
-    folder = base.store.path.parent / f"{base.store.path.name}_{spec.fingerprint[:8]}"
     opened = open_recipe(overrides | {"cache_dir": str(folder)}, configs)
     if opened.data.digest != base.data.digest:
         raise ValueError(

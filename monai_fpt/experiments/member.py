@@ -70,10 +70,10 @@ class FPTMember:
         self.score = str(key_metric["score"])
         self.task = str(value("task"))
         use_features = fpt_flag(value("use_features"), "use_features")
-        self.training = FeatureDataset(self.data.training, recipe.store, value("train#preprocessing"), use_features)
+        self.training: FeatureDataset = value("train#dataset")
         self.prepare = value("validate#preprocessing")
         self.sections = {
-            name: FeatureDataset(self.data.section(name), recipe.store, None, use_features)
+            name: FeatureDataset(self.data.section(name), recipe.store, None, use_features, load=value("side_loading"))
             for name in ("validation", "test")
         }
         self.card: FPTModelCard = value("card")
@@ -146,7 +146,7 @@ def make_member(plan: FPTMemberPlan, recipe: FPTRecipe, backbone_of: FPTMember |
     refusal = stack_refusal(parser)
     if refusal:
         raise ValueError(f"{plan.name} cannot be trained beside others ({refusal}); give engine=bundle.")
-    parser["data"] = plan.data
+    parser["data"], parser["store"] = plan.data, recipe.store
     seed = int(parser.get_parsed_content("seed"))
     with FPTRandomStream(seed):
         network: FPTClassifier = parser.get_parsed_content("network_def")

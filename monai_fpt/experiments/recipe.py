@@ -39,7 +39,7 @@ _KNOWN: dict[str, set[str]] = {  # what the loop of this room does: component to
     "Activationsd": {"*"},
     "MeanEnsembled": {"keys", "output_key", "_disabled_"},
     "monai_fpt.transforms.*": {"*"},
-    "monai_fpt.features.FeatureDataset": {"data", "store", "transform", "use_features"},
+    "monai_fpt.features.FeatureDataset": {"data", "store", "transform", "use_features", "views", "load"},
     "DataLoader": {"dataset", "batch_size", "shuffle", "drop_last", "num_workers"},
     "SimpleInferer": set(),
     "monai_fpt.handlers.FPTMetricHandler": {"score", "task", "_disabled_"},

@@ -28,6 +28,7 @@ def ensure_features(
     num_workers: int = 0,
     device: str | torch.device = "cpu",
     fail_fast: bool = False,
+    views: Sequence[Mapping[str, Any]] = (),
 ) -> ExtractionReport:
     """Extract what is missing in the cache, then hold the data list against it.
 
@@ -36,6 +37,7 @@ def ensure_features(
     Args:
         sections: lists of data list items (training, validation, ...).
         store, backbone, load, batch_size, num_workers, device, fail_fast: as of :func:`extract`.
+        views: further stores and how they read an image, ``"store"`` and ``"load"``; filled likewise.
         skip_unreadable: remove images that could not be read from the lists, in place, and say so, instead of raising.
 
     Returns:
@@ -45,6 +47,18 @@ def ensure_features(
         UnreadableImagesError: images that could not be read, after all others are done, unless ``skip_unreadable``.
         DiskSpaceError: the features do not fit.
     """
+    for view in views:
+        ensure_features(
+            sections,
+            view["store"],
+            backbone,
+            view["load"],
+            skip_unreadable=skip_unreadable,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            device=device,
+            fail_fast=fail_fast,
+        )
     items = [item for section in sections for item in section]
     report = extract(
         items, store, backbone, load, batch_size=batch_size, num_workers=num_workers, device=device, fail_fast=fail_fast

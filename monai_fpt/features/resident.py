@@ -54,6 +54,7 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
         thumbnails: (N, 3, T, T) uint8.
 
     Raises:
+        ValueError: the data set has several views, or loads images again.
         FPTDeviceMemoryError: they do not fit.
         MissingFeaturesError: images are not in the cache.
 
@@ -69,6 +70,11 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
         reserve: int | None = None,
         progress: bool = False,
     ) -> None:
+        if len(dataset.stores) > 1 or dataset.load is not None:
+            raise ValueError(
+                "FPTResidentFeatures: the data set has views or load, so that an item differs between accesses; leave them out, or train from "
+                "the cache."
+            )
         self.device = torch.device(device)
         self.transform: Callable[[dict[str, Any]], Any] | None = dataset.transform
         plain = copy.copy(dataset)

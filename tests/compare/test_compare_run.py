@@ -215,6 +215,17 @@ def test_arms_with_other_features_have_caches_of_their_own(toy_table: Path, tmp_
     assert found.row("dropout_0").test != found.row("fpt_plus").test
 
 
+def test_the_ablation_of_views_reads_each_image_once_more_and_that_of_thumbnails_in_every_epoch(
+    toy_table: Path, tmp_path: Path
+) -> None:
+    overrides = toy_overrides(toy_table, tmp_path / "run", tmp_path / "features") | {"max_epochs": 1}
+    names = "fpt_plus,mirrored_views,original_images"
+    found = run_comparison(overrides, arms=names, seeds=[0], bootstrap=100, quiet=True)
+    assert {path.name for path in tmp_path.glob("features*")} == {"features", "features_mirrored"}
+    logits = [found.row(name).runs[0].predictions["test"].logits for name in names.split(",")]
+    assert not np.allclose(logits[0], logits[1], atol=1e-5) and not np.allclose(logits[0], logits[2], atol=1e-5)
+
+
 def test_a_user_brings_an_option_and_a_misspelt_one_is_refused(
     toy_table: Path, token_cache: Path, tmp_path: Path
 ) -> None:

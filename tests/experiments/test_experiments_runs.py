@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 import torch
 from experiment_toys import COUNTS, small_overrides
 
+from monai_fpt.compare.ablation import ablation_arms
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTCrossValidation, run_cross_validation, run_search
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import FPTPredictions
-from monai_fpt.networks import FPTClassifier, FrozenViT
+from monai_fpt.networks import FPTClassifier, FPTConfig, FrozenViT
+from monai_fpt.networks.fpt import frozen_backbone
 
 ALL = 2 * sum(COUNTS.values())
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "class_weights": ["equal", "balanced"]}
@@ -77,6 +80,27 @@ def test_a_network_of_several_members_is_one_training_in_the_stack_and_in_the_bu
     for ours, theirs in zip(found["stack"], found["bundle"], strict=True):
         assert np.abs(ours.predictions["test"].logits - theirs.predictions["test"].logits).max() < 1e-5
         assert FPTModelCard.load(ours.folder / "model.json").network.members == 2
+
+
+@pytest.mark.parametrize("ablation", ["mirrored_views", "original_images"])
+def test_other_images_of_the_side_network_are_the_same_in_the_stack_and_in_the_bundle(
+    ablation: str, overrides: dict[str, Any], toy_cache: Path, tmp_path: Path
+) -> None:
+    cache = shutil.copytree(toy_cache, tmp_path / "features")  # a cache of mirrored images comes beside it
+    network = FPTConfig(backbone="vit_tiny_patch16_224", backbone_weights=None, image_size=64, num_classes=2)
+    arms, _ = ablation_arms(network, frozen_backbone(network), "float16")
+    wanted = overrides | {"cache_dir": str(cache), "max_epochs": 2} | dict(arms[ablation].overrides)
+    found = {}
+    for engine in ("stack", "bundle"):
+        other = wanted | {"run_dir": f"{overrides['run_dir']}_{engine}"}
+        found[engine] = run_cross_validation(other, folds=2, engine=engine, quiet=True).runs
+    plain = run_cross_validation(overrides | {"max_epochs": 2}, folds=2, engine="stack", quiet=True).runs
+
+    assert {run.engine for run in found["stack"]} == {"stack"}
+    for ours, theirs, without in zip(found["stack"], found["bundle"], plain, strict=True):
+        assert np.abs(ours.predictions["test"].logits - theirs.predictions["test"].logits).max() < 1e-5
+        assert np.abs(ours.predictions["test"].logits - without.predictions["test"].logits).max() > 1e-4
+    assert (tmp_path / "features_mirrored").is_dir() == (ablation == "mirrored_views")
 
 
 def test_no_image_is_read_again(overrides: dict[str, Any], no_reading: list[int]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from feature_toys import Toy, write_image
+from feature_toys import Toy, load_toy, write_image
+from monai.data.utils import set_rnd
 from torch.utils.data import DataLoader
 
-from monai_fpt.features import FeatureDataset, MissingFeaturesError
+from monai_fpt.features import FeatureDataset, FeatureStore, FPTResidentFeatures, MissingFeaturesError, ensure_features
 from monai_fpt.networks import QuantizedFeatures
 
 
@@ -124,3 +127,87 @@ def test_missing_features_reach_the_user_through_a_loader_process(toy: Toy, item
 
     with pytest.raises(MissingFeaturesError, match="6 of 6 images have no features"):
         next(iter(loader))
+
+
+def mirrored(item: Mapping[str, Any]) -> torch.Tensor:
+    return load_toy(item).flip(-1)
+
+
+def two_views(toy: Toy, items: list[dict[str, Any]]) -> tuple[FeatureStore, FeatureStore]:
+    """A cache, and one of the mirrored images beside it, both filled as training fills them."""
+    plain = toy.store()
+    other = FeatureStore(toy.folder / "mirrored", dataclasses.replace(plain.spec, preprocessing="mirrored"))
+    ensure_features([items[:4], items[4:]], plain, toy.backbone, load_toy, views=[{"store": other, "load": mirrored}])
+    return plain, other
+
+
+def test_of_several_views_each_access_draws_one_for_thumbnail_and_features(
+    toy: Toy, items: list[dict[str, Any]]
+) -> None:
+    stores = two_views(toy, items)
+    dataset = FeatureDataset(items, stores[0], views=stores[1:])
+    expected = [store.read(store.find(items[3])) for store in stores]
+    assert not torch.equal(expected[0].features, expected[1].features)
+
+    drawn = []
+    for _ in range(40):
+        item = dataset[3]
+        view = int(torch.equal(item["image"], expected[1].thumbnail))
+        assert torch.equal(item["image"], expected[view].thumbnail)
+        assert torch.equal(item["features"], expected[view].features)
+        drawn.append(view)
+
+    assert 5 < sum(drawn) < 35
+
+
+def test_views_are_drawn_anew_in_every_epoch_and_alike_for_equal_seeds(toy: Toy, items: list[dict[str, Any]]) -> None:
+    stores = two_views(toy, items)
+    dataset = FeatureDataset(items, stores[0], views=stores[1:])
+
+    def epoch(seed: int) -> list[float]:
+        set_rnd(dataset, seed)
+        return [dataset[row % 6]["features"].float().sum().item() for row in range(30)]
+
+    assert epoch(3) == epoch(3)
+    assert epoch(3) != epoch(4)
+
+
+def test_without_views_the_transforms_are_seeded_as_they_always_were(toy: Toy, items: list[dict[str, Any]]) -> None:
+    transform = RandomNumber()
+    dataset = FeatureDataset(items, toy.store(), transform=transform)
+
+    set_rnd(dataset, 8)
+
+    assert transform.seeds == [8]
+
+
+def test_an_image_may_be_read_again_instead_of_its_thumbnail(toy: Toy, items: list[dict[str, Any]]) -> None:
+    store = toy.store()
+    toy.extract(items, store)
+
+    item = FeatureDataset(items, store, load=lambda item: {"image": load_toy(item)})[2]
+
+    assert torch.equal(item["image"], load_toy(items[2]))
+    assert torch.equal(item["features"], store.read(store.find(items[2])).features)
+
+
+def test_what_differs_between_accesses_is_not_read_once_and_kept(toy: Toy, items: list[dict[str, Any]]) -> None:
+    stores = two_views(toy, items)
+
+    with pytest.raises(ValueError, match="has views or load"):
+        FPTResidentFeatures(FeatureDataset(items, stores[0], views=stores[1:]), "cpu")
+    with pytest.raises(ValueError, match="give views or load"):
+        FeatureDataset(items, stores[0], views=stores[1:], load=load_toy)
+
+
+class RandomNumber:
+    """A random transform, as far as seeding goes."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def set_random_state(self, seed: int) -> None:
+        self.seeds.append(seed)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        return item
