@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,10 +31,18 @@ def test_neither_the_package_nor_the_help_waits_for_what_they_do_not_need(lines:
     assert done.stdout.splitlines()[-1] == ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
-def test_each_room_makes_torchvision_importable(room: str) -> None:
-    code = f"import monai_fpt.{room}, torchvision; print(torchvision.__version__)"
+def test_each_room_repairs_torchvision_before_it_imports_anything_else(room: str) -> None:
+    tree = ast.parse(Path(monai_fpt.__path__[0], room, "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = next(node for node in imports if getattr(node, "module", None) != "__future__")
+
+    assert ast.unparse(first) == "import monai_fpt._torchvision"
+
+
+@pytest.mark.slow
+def test_torchvision_is_importable_behind_a_room() -> None:
+    code = "import monai_fpt.networks, torchvision; print(torchvision.__version__)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
 
