@@ -33,20 +33,22 @@ from typing import Any
 
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
-from monailabel.tasks.activelearning.random import Random
 
 from monai_fpt._version import __version__
 from monai_fpt.features import FPTModelCard
 from monai_fpt.monailabel.batch import FPTBatchInfer
-from monai_fpt.monailabel.datastore import ORIGINAL, FPTDatastore
+from monai_fpt.monailabel.booleans import is_true
+from monai_fpt.monailabel.contents import file_state
+from monai_fpt.monailabel.datastore import ORIGINAL, SALIENCY, FPTDatastore
 from monai_fpt.monailabel.errors import RequestError, said_to_the_client
 from monai_fpt.monailabel.infer import FPTInferTask, FPTSaliencyTask
 from monai_fpt.monailabel.labels import read_label
 from monai_fpt.monailabel.model import PresentModel
+from monai_fpt.monailabel.problems import study_problems
 from monai_fpt.monailabel.scoring import FPTUncertaintyScoring, active_strategies
 from monai_fpt.monailabel.scoring_run import ImageScorer
 from monai_fpt.monailabel.server import mend_server, uploads_folder
-from monai_fpt.monailabel.starting import is_true, kept_augmentation, settle_model
+from monai_fpt.monailabel.starting import kept_augmentation, settled_model, unknown_options
 from monai_fpt.monailabel.training import FPTRetrainer
 from monai_fpt.monailabel.training_fit import FPTFitOptions
 from monai_fpt.monailabel.training_options import FPTRetrainOptions
@@ -80,13 +82,18 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = dict(conf or {})
         self.model_dir = Path(app_dir) / "model"
-        settle_model(self.model_dir, conf)
-        self.model = PresentModel(
-            self.model_dir,
-            Path(app_dir) / "cache",
-            conf.get("backbone_weights") or None,
-            conf.get("device") or "cpu",
-        )
+        self._warm_up = is_true(conf.get("warm_up", "true"), "--conf warm_up")
+        self._track = is_true(conf.get("track", "true"), "--conf track")
+        self._unknown = unknown_options(conf)
+        for problem in self._unknown:
+            logger.warning("%s", problem)
+        with settled_model(self.model_dir, conf):
+            self.model = PresentModel(
+                self.model_dir,
+                Path(app_dir) / "cache",
+                conf.get("backbone_weights") or None,
+                conf.get("device") or "cpu",
+            )
         self.scorer = ImageScorer(self.model)
         self._stop = threading.Event()
         self._uploads = uploads_folder()
@@ -117,13 +124,12 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
         return {MODEL_NAME: FPTInferTask(self.model), SALIENCY_NAME: FPTSaliencyTask(self.model)}
 
     def init_trainers(self) -> dict[str, Any]:
-        track = is_true(self.conf.get("track", "true"))
         defaults = FPTRetrainOptions(fit=dataclasses.replace(FPTFitOptions(), **kept_augmentation(self.model_dir)))
-        retrainer = FPTRetrainer(self.model, track, self.conf.get("tracking_uri"))
+        retrainer = FPTRetrainer(self.model, self._track, self.conf.get("tracking_uri"))
         return {MODEL_NAME: FPTTrainTask(self.model, defaults, retrainer)}
 
     def init_strategies(self) -> dict[str, Any]:
-        return {**active_strategies(self.model, self.scorer), "random": Random()}
+        return active_strategies(self.model, self.scorer)
 
     def init_scoring_methods(self) -> dict[str, Any]:
         return {SCORING_NAME: FPTUncertaintyScoring(self.scorer)}
@@ -133,7 +139,7 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def on_init_complete(self) -> None:
         super().on_init_complete()
-        if is_true(self.conf.get("warm_up", "true")):
+        if self._warm_up:
             threading.Thread(target=self._read_ahead, name="fpt-read-ahead", daemon=True).start()
 
     def async_scoring(self, method: str | None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -145,8 +151,10 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def info(self) -> dict[str, Any]:
         """What clients are told when they connect, with the ``problems`` that somebody has to mend."""
-        problems = [problem for problem in (self.model.problem,) if problem]
-        return dict(super().info()) | {"problems": [*problems, *self.datastore().images.problems.values()]}
+        problems = [problem for problem in (self.model.problem,) if problem] + self._unknown
+        return dict(super().info()) | {
+            "problems": [*problems, *study_problems(self.datastore(), self.model.features.failed())]
+        }
 
     def bundle_path(self, model: Any) -> None:
         """None: this app runs no bundle of MONAI Label's."""
@@ -158,7 +166,7 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
         Args:
             request: ``model``, ``image`` (an id, or the file the server received) and options; ``save_label`` keeps the answer as
-                a label with the tag ``label_tag``.
+                a label with the tag ``label_tag`` (``original``, of a map ``saliency``).
             datastore: the app's by default.
 
         Returns:
@@ -178,16 +186,17 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
             raise RequestError(
                 400, "The request names no image; give the id of one in the studies folder, or send a file."
             )
-        keep = is_true(request.get("save_label"))
+        with said_to_the_client():
+            keep = is_true(request.get("save_label"), "save_label")
         sent = self._received(image, request)
         asked = {**request, "save_label": keep and not sent}
         if not sent:
             asked |= {"image_id": store.resolve(image), "image": store.get_image_uri(image)}
         else:
             asked.pop("image_id", None)
-        with said_to_the_client():
+        with said_to_the_client(asked["image"], asked.get("image_id") or "that was sent"):
             file, params = task(asked)
-            tag = str(request.get("label_tag") or ORIGINAL)
+            tag = str(request.get("label_tag") or (SALIENCY if request["model"] == SALIENCY_NAME else ORIGINAL))
             label_id = None
             if file and keep and not sent:
                 label_id = store.save_label(asked["image_id"], file, tag, {"model": request["model"], "params": params})
@@ -237,6 +246,8 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def _stop_trainings(self) -> bool:
         stopped = [task.retrainer.cancel(wait=_STOPPING) for task in self._trainers.values()]
+        for task in self._trainers.values():
+            task.retrainer.close_killed(wait=_STOPPING)  # of a process that MONAI Label has killed
         return any(stopped)
 
     def _check_label(self, path: Path, info: Mapping[str, Any]) -> None:
@@ -265,17 +276,19 @@ class FPTApp(MONAILabelApp):  # type: ignore[misc]
 
     def _read_ahead(self) -> None:
         """Features of all images, and whatever comes to the folder later."""
-        failed: dict[str, str] = {}
+        failed: dict[str, tuple[int, ...]] = {}
         version = -1
         while not self._stop.is_set():
             store: FPTDatastore = self.datastore()
             found = [(image_id, store.get_image_uri(image_id)) for image_id in store.list_images()]
             waiting = [
-                (i, path) for i, path in found if path and i not in failed and not self.model.features.has(i, path)
+                (i, path)
+                for i, path in found
+                if path and not self.model.features.has(i, path) and (i not in failed or failed[i] != file_state(path))
             ]
             for image_id, reason in self.model.features.ensure_all(waiting[:_AT_ONCE], self._stop).items():
                 logger.warning("Read ahead: image %s cannot be used: %s", image_id, reason)
-                failed[image_id] = reason
+                failed[image_id] = file_state(store.get_image_uri(image_id))
             _ = self.model.predictor  # follows what was published
             if waiting or version != self.model.version:
                 version = self.model.version

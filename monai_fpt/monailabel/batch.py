@@ -12,7 +12,7 @@ from typing import Any
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from starlette.exceptions import HTTPException
 
-from monai_fpt.monailabel.datastore import ORIGINAL, FPTDatastore
+from monai_fpt.monailabel.datastore import FPTDatastore
 from monai_fpt.monailabel.errors import RequestError
 
 __all__ = ["FPTBatchInfer"]
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 class FPTBatchInfer(BatchInferTask):  # type: ignore[misc]
-    """Predict images of the studies folder and keep the predictions as labels, by default with the tag ``original``.
+    """Predict images of the studies folder and keep the predictions as labels, by default with the tag ``original``, of
+    ``fpt_saliency`` with ``saliency``.
 
     The network works on one image at a time, whatever ``max_workers`` says; a second thread would wait for the first.
     """
@@ -48,10 +49,9 @@ class FPTBatchInfer(BatchInferTask):  # type: ignore[misc]
             raise RequestError(400, "images must be 'all', 'labeled', 'unlabeled' or a list of ids.")
         most = _count(request.get("max_batch_size") or 0)
         chosen = sorted(images)[: most or None]
-        tag = request.get("label_tag") or ORIGINAL
         results: dict[str, Any] = {}
         for number, image_id in enumerate(chosen, start=1):
-            asked = {**request, "image": image_id, "save_label": True, "label_tag": tag}
+            asked = {**request, "image": image_id, "save_label": True}
             asked.pop("images", None)
             try:
                 found = infer(asked, datastore)

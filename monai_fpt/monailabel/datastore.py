@@ -33,17 +33,18 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 
-from monai_fpt._files import file_sha256
 from monai_fpt.data import is_image_file
+from monai_fpt.monailabel.contents import ImageContents
 from monai_fpt.monailabel.errors import RequestError
 from monai_fpt.monailabel.label_files import IMAGES, LabelFiles, checked_image_info, checked_info, copy_whole
 from monai_fpt.monailabel.names import LABELS_FOLDER, checked_id, checked_tag, label_suffix, path_within
 from monai_fpt.monailabel.study_images import StudyImages, image_stem
 
-__all__ = ["FINAL", "ORIGINAL", "FPTDatastore"]
+__all__ = ["FINAL", "ORIGINAL", "SALIENCY", "FPTDatastore"]
 
 FINAL = "final"
 ORIGINAL = "original"
+SALIENCY = "saliency"
 _SAYS_ITSELF = (".json", ".geojson", ".txt", ".xml")  # labels that are read without their information
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         self._check_label = check_label
         self._name, self._description = name, description
         self.files = LabelFiles(self.labels)
+        self.contents = ImageContents()
         self.images = StudyImages(self.studies)
+        self._strays: dict[str, dict[str, str]] = {}
 
     # what clients are shown
 
@@ -219,6 +222,10 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         """Id to file of every label with a tag, of images that are there, in the order of the images."""
         return {image_id: Path(path) for image_id, path in self._labelled(tag).items()}
 
+    def stray_labels(self, tag: str = FINAL) -> dict[str, str]:
+        """Files of labels that belong to no image, within the folder of their tag, and why, as they were listed last."""
+        return dict(self._strays.get(tag, {}))
+
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Paths of images and of their final labels."""
         found = self.labels_of(FINAL)
@@ -280,12 +287,12 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
             try:
                 self._check_label(source, info)
             except ValueError as error:
-                raise RequestError(422, str(error)) from error
+                raise RequestError(422, str(error).replace(source.name, f"{image_id}{suffix}")) from error
         info |= {"ts": int(time.time()), "name": f"{image_id}{suffix}", "ext": suffix}
         target = path_within(self.labels / tag, image_id)
         target = target.with_name(target.name + suffix)
         image = self.images.paths[image_id]
-        info |= {"image_mtime_ns": image.stat().st_mtime_ns, "image_sha256": file_sha256(image)}
+        info |= self.contents.facts(image)
         with self.files.locked(image_id):
             before = self._label_paths(image_id, tag)
             for path in before:
@@ -356,13 +363,18 @@ class FPTDatastore(Datastore):  # type: ignore[misc]
         root = os.fspath(self.labels / tag)
         images = self.list_images()
         found: dict[str, str] = {}
+        strays: dict[str, str] = {}
         for folder, _, files in os.walk(root):
             inside = folder[len(root) + 1 :].replace(os.sep, "/")
             for file in files:
-                image_id = self._image_of(f"{inside}/{file}" if inside else file, tag)
+                name = f"{inside}/{file}" if inside else file
+                image_id = self._image_of(name, tag)
+                if image_id is None and (why := self.images.strays.get(name)):
+                    strays[name] = why
                 path = os.path.join(folder, file)
                 if image_id is not None and (image_id not in found or _newer(path, found[image_id])):
                     found[image_id] = path
+        self._strays[tag] = strays
         return {image_id: found[image_id] for image_id in images if image_id in found}
 
     def _label_path(self, image_id: str, tag: str) -> Path | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
 from monai_fpt.data import ImageReadError
 from monai_fpt.features import CorruptCacheError
+from monai_fpt.monailabel.names import named_for_readers
 
 __all__ = ["RequestError", "innermost", "said_to_the_client"]
 
@@ -27,18 +29,21 @@ class RequestError(HTTPException):
 
 
 @contextmanager
-def said_to_the_client() -> Iterator[None]:
-    """Errors of the package as answers; what is no error of the request stays an exception, and is answered with 500."""
+def said_to_the_client(path: str | Path = "", called: str = "") -> Iterator[None]:
+    """Errors of the package as answers; what is no error of the request stays an exception, and is answered with 500.
+
+    Args:
+        path: of the image that the request is about.
+        called: what it is called to the client.
+    """
     try:
         yield
     except HTTPException:
         raise
-    except ImageReadError as error:
-        raise RequestError(422, str(error)) from error
     except CorruptCacheError as error:
         raise RequestError(500, str(error)) from error
     except ValueError as error:
-        raise RequestError(422, " ".join(str(error).split())) from error
+        raise RequestError(422, named_for_readers(str(error), path, called)) from error
     except OSError as error:
         raise RequestError(507, f"A file could not be read or written ({error}); mend that and ask again.") from error
 

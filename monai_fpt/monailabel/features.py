@@ -31,8 +31,10 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from monai_fpt._files import file_sha256
-from monai_fpt.data import FPTImageReader, FPTLoadImaged
+from monai_fpt.data import FPTImageReader, FPTLoadImaged, ImageReadError
 from monai_fpt.features import FeatureEntry, FeatureSpec, FeatureStore, FeatureWriter, FPTModelCard
+from monai_fpt.monailabel.contents import file_state
+from monai_fpt.monailabel.names import named_for_readers
 from monai_fpt.networks import CachedFeatures, FPTClassifier, QuantizedFeatures, resize_image
 from monai_fpt.registry import FPTPredictor
 from monai_fpt.transforms import FPTResized, fpt_describe, fpt_transforms
@@ -82,6 +84,7 @@ class StudyFeatures:
         self._writer: FeatureWriter | None = None
         self._pass = threading.Lock()  # of the backbone and of the writer
         self._foreign = self._foreign_journals()
+        self._failed: dict[str, tuple[tuple[int, ...], str]] = {}
         self._pooled: dict[str, tuple[FeatureEntry, Tensor]] = {}
         self._seen: dict[
             str, tuple[tuple[int, ...], FeatureEntry]
@@ -102,7 +105,7 @@ class StudyFeatures:
         """Whether an image is in the cache; with its path, in its present content."""
         if path is None:
             return self._find(image_id, None) is not None
-        touched = _touched(path)
+        touched = file_state(path)
         seen = self._seen.get(image_id)
         if seen is not None and seen[0] == touched:
             self._present[image_id] = seen[1]
@@ -130,6 +133,23 @@ class StudyFeatures:
         """
         if self.has(image_id, path):
             return
+        state = file_state(path)
+        try:
+            self._add(image_id, path)
+        except ValueError as error:
+            kind = ImageReadError if isinstance(error, ImageReadError) else ValueError
+            told = named_for_readers(str(error), path, image_id)
+            self._failed[image_id] = (state, told)
+            raise kind(told) from error
+        self._failed.pop(image_id, None)
+        self.tokens([image_id])
+
+    def failed(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Images that this process could not read or prepare: id to what :func:`file_state` said of the file then, and the reason."""
+        return dict(self._failed)
+
+    def _add(self, image_id: str, path: str | Path) -> None:
+        """Read an image and write what the backbone sees of it."""
         facts = os.stat(path) if os.path.exists(path) else None
         sha256 = file_sha256(path) if facts else ""
         image = self._read(path)  # outside the lock: files are read at the same time; raises for a missing one
@@ -145,7 +165,6 @@ class StudyFeatures:
             self._writer.flush()
             self._present.pop(image_id, None)
             self.has(image_id, path)  # remembers it as the present content
-        self.tokens([image_id])
 
     def compute(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the cache would hold of an image that belongs to no study; nothing is written.
@@ -304,15 +323,6 @@ class StudyFeatures:
             self._writer.__exit__(None, None, None)
             self._writer = None
             self._foreign = self._foreign_journals()
-
-
-def _touched(path: str | Path) -> tuple[int, ...]:
-    """Changes whenever the file's content or its time is changed; empty where it is not there."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return ()
-    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _pooled(features: CachedFeatures) -> Tensor:

@@ -16,6 +16,8 @@ Decisions:
 - A value of a label map without a name is refused: whether 1 is the first class or the second is a guess.
 - A number is an index, but not where classes are named with digits (``"1"``, ``"2"``, ``"3"``): there it is a name, and one
   that would be another class as an index is refused.
+- Several numbers are indices, and never marks: ``[0, 0, 1]`` may mean the third of three classes, or the first and the second. So a list that
+  repeats a number, or that has a 0 or 1 for each class, is refused.
 - That an image is of none of several classes has to be said (``{"labels": []}``, or a prediction); a file in which nothing of
   a class stands is no such answer.
 - Names are compared as they are, then without regard to case, for some clients write them in lower case.
@@ -26,6 +28,7 @@ Decisions:
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -82,10 +85,12 @@ def read_label(
     try:
         if name.endswith((".json", ".geojson")):
             content = json.loads(path.read_text(encoding="utf-8"))
+            _refuse_marks(content, classes)
             found = _of_json(content, task)
             none_is_said = _says_none(content)
         elif name.endswith(".txt"):
             found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            _refuse_marks(found, classes)
         elif name.endswith(".xml"):
             found = _of_xml(ET.fromstring(path.read_bytes()))
         elif name.endswith(_MAPS):
@@ -172,6 +177,10 @@ def _of_json(content: Any, task: str) -> list[Any]:
     said = {key: _as_list(content[key]) for key in _KEYS if content.get(key) is not None}
     if "group" in content and isinstance(content.get("label"), Mapping) and "name" not in content["label"]:
         return [content["group"]]  # DSA's label is a caption
+    if isinstance(content.get("label"), Mapping) and set(content["label"]) == {"value"}:
+        raise LabelError(
+            f"An annotation of DSA has the caption {str(content['label']['value'])[:60]!r} and no group; put it into the group of a class."
+        )
     if said:
         several = [value for key in ("labels", "classes") if key in said for value in said[key]]
         if task == "multilabel" and {"labels", "classes"} & set(said) and "prediction" in content:
@@ -191,13 +200,30 @@ def _of_json(content: Any, task: str) -> list[Any]:
         return [name for part in content["features"] for name in _of_json(part, task)]
     if content.get("type") == "Feature":
         classification = content.get("properties", {}).get("classification")
-        return [classification["name"]] if classification else []
+        return _as_list(classification.get("name") or classification.get("names", [])) if classification else []
     parts = [content[key] for key in ("annotation", "annotations", "elements", "shapes", "tags") if key in content]
     if parts:
         return [name for part in parts for name in _of_json(part, task)]
     if "group" in content:
         return [content["group"]]
     raise LabelError('A JSON label says nothing of a class; send {"label": "name of the class"}.')
+
+
+def _refuse_marks(content: Any, classes: Sequence[str]) -> None:
+    """Numbers of which it cannot be told whether they are indices, or a 0 or 1 for each class."""
+    lists = [content] if isinstance(content, list) else []
+    if isinstance(content, Mapping):
+        lists += [content[key] for key in _KEYS if isinstance(content.get(key), list)]
+    for values in lists:
+        texts = [str(value).strip() for value in values if not isinstance(value, bool)]
+        if not texts or len(texts) != len(values) or not all(re.fullmatch(r"[0-9]+(\.0+)?", text) for text in texts):
+            continue
+        marks = len(texts) == len(classes) and {float(text) for text in texts} <= {0.0, 1.0}
+        if marks or len(set(texts)) < len(texts):
+            raise LabelError(
+                f"A label gives the numbers {', '.join(texts[:20])}, which may be indices of classes or a 0 or 1 for each; send names, for example "
+                f'{{"labels": ["{classes[0]}"]}}.'
+            )
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -219,7 +245,8 @@ def _of_xml(root: ET.Element) -> list[str]:
         raise LabelError(
             f"An XML label is of {len(images)} images ({', '.join(images[:3])}); export the annotations of one."
         )
-    named = [node.get("PartOfGroup") or "" for node in root.iter("Annotation")]
+    groups = [node.get("PartOfGroup") or "" for node in root.iter("Annotation")]
+    named = [group for group in groups if group != "None"]  # ASAP's word for an annotation that is in no group
     for kind in ("tag", "box", "polygon", "polyline", "points", "mask", "ellipse", "cuboid"):
         named += [node.get("label") or "" for node in root.iter(kind)]
     return [name for name in named if not _passed_over(name)]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_fpt._files import file_sha256
 from monai_fpt.data import FPTDataList
 from monai_fpt.data.dicom_patients import dicom_patient
 from monai_fpt.features import FPTModelCard
@@ -60,7 +59,8 @@ def labelled_data_list(
     believed however many images have it, unless all DICOM images of the studies have the same, as an anonymiser writes it:
     one that counts only up to some share would change its meaning with every label, and tear patients.
 
-    A label whose image has another content than when it was saved is refused: it was given for another picture.
+    A label whose image has another content than when it was saved is refused: it was given for another picture. So is one whose image
+    is not there, under the name of its file. An item has the ``sha256`` of its image, by which copies are known.
 
     Args:
         datastore: the app's.
@@ -75,20 +75,21 @@ def labelled_data_list(
     files = datastore.labels_of(tag)  # once for all: each question of its own would list the folder
     infos = {image_id: datastore.files.read_info(tag, image_id) for image_id in files}
     items: list[dict[str, Any]] = []
-    refused: dict[str, str] = {}
+    refused = {name: f"The label belongs to no image: {why}." for name, why in datastore.stray_labels(tag).items()}
     for image_id in sorted(files):
         image, info = datastore.get_image_uri(image_id), infos[image_id]
         try:
             names = read_label(files[image_id], card.classes, card.task, info)
+            content = datastore.contents.present(image, info)
         except (LabelError, OSError) as error:
             refused[image_id] = str(error)
             continue
-        if not _is_same_image(image, info):
+        if info.get("image_sha256", content) != content:  # labels of other programs do not say
             refused[image_id] = (
                 f"The image {image_id!r} was exchanged after it was labelled; look at it and save its label again."
             )
             continue
-        item: dict[str, Any] = {"image": image, "key": image_id}
+        item: dict[str, Any] = {"image": image, "key": image_id, "sha256": content}
         item["label"] = (
             [float(name in names) for name in card.classes]
             if card.task == "multilabel"
@@ -103,6 +104,11 @@ def labelled_data_list(
         raise ValueError(
             f"{PATIENTS_FILE} names {len(strangers)} images that are not in the studies folder, the first is {strangers[0]!r}, while the "
             f"labelled image {lonely[0]!r} has no patient; write images as their paths in the folder, suffix included."
+        )
+    if lonely and not warnings:
+        warnings = (
+            f"Of {len(lonely)} of the {len(items)} labelled images no patient is known, so images of one patient may lie on both sides of the "
+            f"split; name patients in {PATIENTS_FILE} in the studies folder (columns image, patient).",
         )
     listed = FPTDataList(card.classes, items, [], [], task=card.task, ordered=card.ordered)
     return StudyLabels(listed, refused, infos, patients, warnings)
@@ -134,18 +140,6 @@ def _patients_of(
     return found | headers, strangers, ()
 
 
-def _is_same_image(path: str, info: Mapping[str, Any]) -> bool:
-    """Whether an image has the content it had when its label was saved; labels of other programs do not say."""
-    known = info.get("image_sha256")
-    if known is None:
-        return True
-    time_ns = Path(path).stat().st_mtime_ns
-    untouched = (
-        info.get("image_mtime_ns") == time_ns and time_ns % 1_000_000_000 != 0
-    )  # whole seconds come from archives
-    return untouched or file_sha256(path) == known
-
-
 def _is_told_apart(name: str, datastore: FPTDatastore) -> bool:
     """Whether a DICOM image of the studies has another Patient ID."""
     others = (dicom_patient(Path(datastore.get_image_uri(image_id))) for image_id in datastore.list_images())
@@ -158,9 +152,13 @@ def _patients(datastore: FPTDatastore, besides: Iterable[str]) -> tuple[dict[str
     if not path.is_file():
         return {}, []
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
+        first = file.readline()
+        file.seek(0)
+        rows = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
         if not {"image", "patient"} <= set(rows.fieldnames or ()):
-            raise ValueError(f'"{path}" has no columns "image" and "patient"; name them in its first line.')
+            raise ValueError(
+                f'"{path}" has no columns "image" and "patient"; name them in its first line, with commas between.'
+            )
         named = [((row["image"] or "").strip(), (row["patient"] or "").strip()) for row in rows]
     ids = {*datastore.list_images(), *besides}
     folded: dict[str, list[str]] = {}

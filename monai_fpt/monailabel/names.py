@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["LABELS_FOLDER", "checked_id", "checked_tag", "label_suffix", "path_within"]
+__all__ = ["LABELS_FOLDER", "checked_id", "checked_tag", "label_suffix", "named_for_readers", "path_within"]
 
 LABELS_FOLDER = "labels"
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -88,3 +88,20 @@ def path_within(folder: Path, name: str) -> Path:
     if folder not in path.parents:
         raise ValueError(f"{name[:80]!r} lies outside of the folder; give a path within.")
     return path
+
+
+def named_for_readers(text: str, path: str | Path, called: str) -> str:
+    """A sentence about an image's file as a reader can use it: with the image's id instead of a path of the server, and with what can
+    be done here where the file holds several frames.
+
+    Example:
+        >>> named_for_readers("cannot read image '/srv/studies/a.png': the file is empty; copy it again.", "/srv/studies/a.png", "a.png")
+        "cannot read image 'a.png': the file is empty; copy it again."
+    """
+    told = " ".join((text.replace(str(path), called) if str(path) else text).split())
+    before, found, _ = told.partition("give the data list a column 'frame'")
+    return (
+        f"{before}a reader sees one picture an image, so save each frame that counts as a file of its own."
+        if found
+        else told
+    )

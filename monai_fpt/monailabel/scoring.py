@@ -4,6 +4,7 @@ Decisions:
 
 - A strategy reads the scores' file and computes distances of vectors; it asks no network and opens no image. So the next
   image comes in milliseconds, also while scoring or training is at work.
+- Images that could not be read are never served, until their files have changed.
 - Images with a final label are never served. One that was served is not served to another reader for a while, unless no
   other is left; whoever asks again without having labelled it gets another one, too.
 - Before there is a trained model the choice is by diversity alone, whatever the strategy's name: an untrained network is
@@ -21,13 +22,22 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.tasks.activelearning.random import Random
 
 from monai_fpt.monailabel.active import FloatArray, k_centre_greedy, most_informative, uncertainty_of
+from monai_fpt.monailabel.contents import file_state
 from monai_fpt.monailabel.model import PresentModel
 from monai_fpt.monailabel.scoring_board import ScoreBoard
 from monai_fpt.monailabel.scoring_run import ImageScorer
 
-__all__ = ["FPTActiveLearning", "FPTUncertaintyScoring", "ServedImages", "active_strategies"]
+__all__ = [
+    "FPTActiveLearning",
+    "FPTRandom",
+    "FPTUncertaintyScoring",
+    "ServedImages",
+    "active_strategies",
+    "usable_images",
+]
 
 _MEASURES = {
     "fpt_margin": "The least margin between the two likeliest classes, unlike what is labelled",
@@ -99,26 +109,27 @@ class FPTActiveLearning(Strategy):  # type: ignore[misc]
         """
         diversity = _weight(request.get("diversity", self.diversity))
         board = self.scorer.file.read()
-        waiting = sorted(datastore.get_unlabeled_images())
+        unlabelled = datastore.get_unlabeled_images()
+        waiting = sorted(usable_images(unlabelled, datastore, self.model))
         if not waiting:
             return {}
         with self.served.lock:
             held = self.served.held()
             free = [image_id for image_id in waiting if image_id not in held] or waiting
-            chosen = self._chosen(board, waiting, free, held, diversity)
+            labelled = set(datastore.list_images()).difference(unlabelled)
+            chosen = self._chosen(board, labelled | held, free, diversity)
             self.served.serve(str(chosen["id"]))
             return chosen
 
     def _chosen(
-        self, board: ScoreBoard | None, waiting: Sequence[str], free: Sequence[str], held: set[str], diversity: float
+        self, board: ScoreBoard | None, covered: set[str], free: Sequence[str], diversity: float
     ) -> dict[str, Any]:
         rows = {} if board is None else board.rows()
         scored = {image_id for image_id in free if image_id in rows}
         if board is None or not scored:
             cached = (image_id for image_id in free if self.model.features.has(image_id))
             return {"id": next(cached, free[0]), "measure": "first"}
-        unlabelled = set(waiting)
-        taken = {image_id for image_id in board if image_id not in unlabelled or image_id in held} - scored
+        taken = covered.intersection(rows) - scored  # not images that are gone: nobody has labelled those
         relevant = [row for image_id, row in rows.items() if image_id in scored or image_id in taken]
         near = board.only(relevant)
         blocked = [row for row, image_id in enumerate(near.ids) if image_id in taken]
@@ -143,6 +154,45 @@ class FPTActiveLearning(Strategy):  # type: ignore[misc]
             return board.bald.double().numpy()
         measure = uncertainty_of(self.measure.removeprefix("fpt_"))
         return measure(board.probabilities.double().numpy(), task=self.model.card.task)
+
+
+class FPTRandom(Random):  # type: ignore[misc]
+    """MONAI Label's random choice, among the images that can be read.
+
+    Args:
+        model: the present model.
+    """
+
+    def __init__(self, model: PresentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Choose; empty where every image has a label."""
+        return super().__call__(request, _Usable(datastore, self.model)) or {}
+
+
+class _Usable:
+    """A datastore without the images that could not be read."""
+
+    def __init__(self, datastore: Datastore, model: PresentModel) -> None:
+        self._datastore, self._model = datastore, model
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
+        return usable_images(self._datastore.get_unlabeled_images(label_tag, labels), self._datastore, self._model)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._datastore, name)
+
+
+def usable_images(image_ids: Sequence[str], datastore: Datastore, model: PresentModel) -> list[str]:
+    """Images but those that could not be read, where their files are still what they were."""
+    failed = model.features.failed()
+    return [
+        image_id
+        for image_id in image_ids
+        if image_id not in failed or file_state(datastore.get_image_uri(image_id)) != failed[image_id][0]
+    ]
 
 
 def _weight(value: Any) -> float:
@@ -187,4 +237,5 @@ def active_strategies(
         hold: see :class:`ServedImages`.
     """
     served = ServedImages(hold)
-    return {name: FPTActiveLearning(name, model, scorer, served, diversity) for name in _MEASURES}
+    chosen = {name: FPTActiveLearning(name, model, scorer, served, diversity) for name in _MEASURES}
+    return {**chosen, "random": FPTRandom(model)}

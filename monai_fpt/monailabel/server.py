@@ -5,8 +5,8 @@ image would hold up every other reader. Here each request that works is taken, a
 own. And an exception that nobody expected is answered as JSON instead of as a bare line of text; what it was of the request
 that brought it about is told, see :mod:`~monai_fpt.monailabel.misfits`.
 
-``DELETE /train/`` knows of trainings in processes of their own alone. Where MONAI Label has let such a request pass, trainings in
-this process are stopped too.
+``DELETE /train/`` knows of trainings in processes of their own alone, and answers before their end. Where MONAI Label has let such a
+request pass, trainings in this process are stopped too, and the end of both is awaited.
 
 All is done to the server's application object by what ASGI and Starlette promise (middleware, handlers of exceptions),
 and not by exchanging MONAI Label's functions: its roles, parameters and answers stay its own. Two things are exchanged.
@@ -164,9 +164,11 @@ def _name_signatures() -> None:
 
 
 def _answer_errors(server: Any, kind_of: Callable[[str], str | None]) -> None:
+    from fastapi.exception_handlers import http_exception_handler
     from monailabel.interfaces.exception import MONAILabelException
+    from starlette.exceptions import HTTPException
     from starlette.requests import Request
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         reason = " ".join(str(error).split())[:500]
@@ -178,6 +180,13 @@ def _answer_errors(server: Any, kind_of: Callable[[str], str | None]) -> None:
 
     async def answer_of_label(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(getattr(error, "msg", error))}, status_code=422)
+
+    async def answer_of_monai_label(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if request.method == "POST" and str(error.detail).startswith("Neither Image nor File"):
+            detail = "The request names no image; give the id of one in the studies folder (image=ID), or send a file."
+            return JSONResponse({"detail": detail}, status_code=400)
+        return await http_exception_handler(request, error)
 
     async def answer_misfit(request: Request, error: Exception) -> JSONResponse:
         form = await request.form()  # as the endpoint has read it
@@ -201,4 +210,5 @@ def _answer_errors(server: Any, kind_of: Callable[[str], str | None]) -> None:
         server.add_exception_handler(kind, answer_misfit)
     server.add_exception_handler(json.JSONDecodeError, answer_broken_json)
     server.add_exception_handler(MONAILabelException, answer_of_label)
+    server.add_exception_handler(HTTPException, answer_of_monai_label)
     server.add_exception_handler(Exception, answer)

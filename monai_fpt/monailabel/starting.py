@@ -1,21 +1,31 @@
 """What a new app begins with: a trained model that is copied in, or classes and a backbone.
 
-How images were mirrored and turned when the model was trained is kept beside it (``augmentation.json``) and is what its
-retrainings begin with: where left and right have a meaning, none of them may mirror.
+Decisions:
+
+- How images were mirrored and turned when the model was trained is kept beside it (``augmentation.json``) and is what its
+  retrainings begin with: where left and right have a meaning, none of them may mirror. These may change at any start.
+- What else was chosen at the first start holds for the app: labels, cache and versions follow from it. An option that says otherwise later
+  is refused, not passed over.
+- A start that fails, since the backbone cannot be made for example, leaves nothing behind that the next one would go on with.
+- An option that does not exist is told with the one that is meant, and the server starts: MONAI Label has options of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_fpt._files import whole_file, write_whole
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import fpt_weights_sha256
+from monai_fpt.monailabel.booleans import is_true
+from monai_fpt.monailabel.training_before import LEARNED_FILE, keep_learned
 from monai_fpt.networks import FPTConfig
 from monai_fpt.registry.predictor import (
     ADAPTER_FILE,
@@ -26,16 +36,34 @@ from monai_fpt.registry.predictor import (
     load_adapter,
 )
 
-__all__ = ["AUGMENTATION_FILE", "is_true", "kept_augmentation", "settle_model"]
+__all__ = ["AUGMENTATION_FILE", "kept_augmentation", "settled_model", "unknown_options"]
 
 AUGMENTATION_FILE = "augmentation.json"
+_OPTIONS = (
+    "model",
+    "classes",
+    "backbone_weights",
+    "device",
+    "warm_up",
+    "track",
+    "tracking_uri",
+    "task",
+    "ordered",
+    "backbone",
+    "image_size",
+    "flip_prob",
+    "vertical_flip_prob",
+    "rotate_prob",
+)
+_MONAI_LABEL = ("server_mode",)  # read by MONAILabelApp itself
 _CHANCES = ("flip_prob", "vertical_flip_prob", "rotate_prob")
 
 logger = logging.getLogger(__name__)
 
 
-def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
-    """Have a model in the app's folder; one that is there already stays.
+@contextlib.contextmanager
+def settled_model(model_dir: Path, conf: Mapping[str, str]) -> Iterator[None]:
+    """Have a model in the app's folder; one that is there already stays. What is made here is removed again where the block fails.
 
     Args:
         model_dir: the app's model folder.
@@ -43,9 +71,37 @@ def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
 
     Raises:
         FileNotFoundError: ``model`` names a folder without a model.
-        ValueError: there is no model and nothing to begin with, an option that cannot be, or the app has another model or other classes.
+        ValueError: there is no model and nothing to begin with, an option that cannot be, or one that is not what the app began with.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
+    first, before = not (model_dir / CARD_FILE).is_file(), set(model_dir.iterdir())
+    augmentation = model_dir / AUGMENTATION_FILE
+    kept = augmentation.read_bytes() if augmentation.is_file() else None
+    try:
+        _settle(model_dir, conf)
+        yield
+    except BaseException:
+        for path in set(model_dir.iterdir()) - before if first else ():
+            if path.is_file():
+                path.unlink(missing_ok=True)
+        if kept is not None:
+            write_whole(augmentation, kept)
+        raise
+
+
+def unknown_options(conf: Mapping[str, str]) -> list[str]:
+    """A sentence for each option that neither this app nor MONAI Label has."""
+    told = []
+    for name in conf:
+        if name in _OPTIONS or name in _MONAI_LABEL:
+            continue
+        alike = difflib.get_close_matches(name, _OPTIONS, 1)
+        meant = f"did you mean {alike[0]}?" if alike else f"options are {', '.join(_OPTIONS)}."
+        told.append(f"--conf {name[:40]} is no option of this app and does nothing; {meant}")
+    return told
+
+
+def _settle(model_dir: Path, conf: Mapping[str, str]) -> None:
     source = conf.get("model")
     if (model_dir / CARD_FILE).is_file():
         if source and not _same_model(Path(source), model_dir):
@@ -53,26 +109,55 @@ def settle_model(model_dir: Path, conf: Mapping[str, str]) -> None:
                 f'"{model_dir}" holds another model than "{source}"; leave out --conf model to go on with it, or begin with another app '
                 "folder."
             )
-        own = FPTModelCard.load(model_dir / CARD_FILE).classes
-        if conf.get("classes") and _class_names(conf["classes"]) != own:
-            raise ValueError(
-                f"--conf classes {conf['classes']!r} are not those of the app's model ({', '.join(own)}); leave the option out, or begin with "
-                "another app folder."
-            )
-        if (
-            source and not (model_dir / AUGMENTATION_FILE).is_file()
-        ):  # an app that an earlier version of this package made
+        _refuse_other(FPTModelCard.load(model_dir / CARD_FILE), conf, model_dir)
+        if source and not (model_dir / AUGMENTATION_FILE).is_file():  # an earlier version of this package made the app
             _keep_augmentation(Path(source), model_dir)
-        return
-    if source:
+        if source and not (model_dir / LEARNED_FILE).is_file():  # likewise
+            keep_learned(Path(source), model_dir)
+    elif source:
         _copy_model(Path(source), model_dir)
-        return
-    if not conf.get("classes"):
+        _refuse_other(FPTModelCard.load(model_dir / CARD_FILE), conf, model_dir)
+    elif conf.get("classes"):
+        _describe_model(model_dir, conf)
+    else:
         raise ValueError(
             f'There is no model in "{model_dir}"; start the server with --conf model FOLDER (a run\'s folder or a package), or with '
             "--conf classes NAME,NAME and --conf backbone_weights FILE to begin without one."
         )
-    _describe_model(model_dir, conf)
+    _set_augmentation(model_dir, conf)
+
+
+def _refuse_other(card: FPTModelCard, conf: Mapping[str, str], model_dir: Path) -> None:
+    """Options that say otherwise than the app's model."""
+    own: dict[str, Any] = {
+        "classes": card.classes,
+        "task": card.task,
+        "ordered": card.ordered,
+        "backbone": card.network.backbone,
+        "image_size": card.network.image_size,
+    }
+    for name, value in own.items():
+        text = conf.get(name)
+        if text in (None, "") or _option(name, str(text)) == value:
+            continue
+        shown = ",".join(value) if name == "classes" else str(value).lower() if name == "ordered" else value
+        raise ValueError(
+            f"--conf {name} {text} is not what the model of this app has, {name} {shown}; leave the option out, or begin with another app "
+            f'folder (where nothing was trained yet, removing "{model_dir}" does as well; labels lie with the images and stay).'
+        )
+
+
+def _option(name: str, text: str) -> Any:
+    """An option's value as a model's card has it."""
+    if name == "classes":
+        return _class_names(text)
+    if name == "ordered":
+        return is_true(text, "--conf ordered")
+    if name == "image_size":
+        if not text.strip().isdigit():
+            raise ValueError(f"--conf image_size {text[:40]!r} is no number of pixels; give for example 512.")
+        return int(text)
+    return text
 
 
 def _same_model(source: Path, model_dir: Path) -> bool:
@@ -99,6 +184,7 @@ def _copy_model(source: Path, model_dir: Path) -> None:
     extras = [source / name for name in (BACKBONE_FILE, CALIBRATION_FILE) if (source / name).is_file()]
     bundled = [path for path in source.glob("*.safetensors") if path.name != ADAPTER_FILE] if extras else []
     _keep_augmentation(source, model_dir)
+    keep_learned(source, model_dir)
     for path in [*weights[:1], *extras, *bundled, card]:  # the card last: with it the model is there
         with whole_file(model_dir / path.name) as beside:
             shutil.copyfile(path, beside)
@@ -126,6 +212,15 @@ def _keep_augmentation(source: Path, model_dir: Path) -> None:
     write_whole(model_dir / AUGMENTATION_FILE, json.dumps(chances, indent=1) + "\n")
 
 
+def _set_augmentation(model_dir: Path, conf: Mapping[str, str]) -> None:
+    """What the command line says of it, which may change from start to start and stays."""
+    said = _chances(conf, "--conf")
+    before = kept_augmentation(model_dir)
+    if said and {**before, **said} != before:
+        write_whole(model_dir / AUGMENTATION_FILE, json.dumps({**before, **said}, indent=1) + "\n")
+        logger.info("From now on trainings mirror and turn images with %s.", {**before, **said})
+
+
 def _chances(config: Mapping[str, Any], where: Path | str) -> dict[str, float]:
     found = {name: config[name] for name in _CHANCES if name in config}
     try:
@@ -146,21 +241,15 @@ def _describe_model(model_dir: Path, conf: Mapping[str, str]) -> None:
         raise ValueError(
             f"--conf classes {conf['classes']!r} names a class twice or none; give names with commas between."
         )
-    task = conf.get("task", "multiclass")
-    weights = conf.get("backbone_weights") or "timm"
     config = FPTConfig(
         backbone=conf.get("backbone", "vit_base_patch16_224"),
-        backbone_weights=weights,
-        image_size=int(conf.get("image_size", 512)),
+        backbone_weights=conf.get("backbone_weights") or "timm",
+        image_size=_option("image_size", conf.get("image_size", "512")),
         num_classes=len(classes),
         side_init="fan_in",  # an app learns from few labels in few steps
     )
-    ordered = conf.get("ordered", "false").lower() == "true"
-    write_whole(model_dir / AUGMENTATION_FILE, json.dumps(_chances(conf, "--conf"), indent=1) + "\n")
-    FPTModelCard(config, classes=classes, task=task, ordered=ordered).save(model_dir / CARD_FILE)
+    ordered = _option("ordered", conf.get("ordered", "false"))
+    FPTModelCard(config, classes=classes, task=conf.get("task", "multiclass"), ordered=ordered).save(
+        model_dir / CARD_FILE
+    )
     logger.info("The app begins without a trained model; classes %s.", ", ".join(classes))
-
-
-def is_true(value: Any) -> bool:
-    """What clients and the command line mean by a truth; the text ``"false"`` is none."""
-    return value.strip().lower() in ("true", "1", "yes", "on") if isinstance(value, str) else bool(value)

@@ -51,11 +51,12 @@ class StudyImages:
         self.root = root
         self.paths: dict[str, Path] = {}
         self._stems: dict[str, list[str]] = {}
+        self._bare: dict[str, list[str]] = {}  # without their folders
         self._listed = 0.0
         self._kinds: dict[str, tuple[int, int, bool]] = {}
         self._longest = _longest_name(root)
         self.problems: dict[str, str] = {}
-        self._told: set[str] = set()
+        self.strays: dict[str, str] = {}  # files of labels that were asked about and belong to no image, and why
         self._lock = threading.Lock()
         self.refresh()
 
@@ -67,11 +68,16 @@ class StudyImages:
         while waiting:
             waiting += reversed(self._list(waiting.pop(), paths, problems))
         stems: dict[str, list[str]] = {}
+        bare: dict[str, list[str]] = {}
         for image_id in paths:
-            stems.setdefault(image_stem(image_id), []).append(image_id)
+            stem = image_stem(image_id)
+            stems.setdefault(stem, []).append(image_id)
+            if stem != image_id:
+                bare.setdefault(stem.rpartition("/")[2], []).append(image_id)
         with self._lock:
             new = [text for what, text in problems.items() if self.problems.get(what) != text]
-            self.paths, self._stems, self._listed, self.problems = paths, stems, time.monotonic(), problems
+            self.paths, self._stems, self._bare, self._listed = paths, stems, bare, time.monotonic()
+            self.problems = problems
         for text in new:
             logger.warning("%s", text)
 
@@ -93,7 +99,10 @@ class StudyImages:
         return list(self.paths)
 
     def resolve(self, image_id: str) -> str:
-        """The id that a request means: itself, or the one image of that stem.
+        """The id that a request means: itself, or the one image of that stem, in whatever folder where none is named.
+
+        A client that keeps images by their names, as QuPath does, asks for the stem alone. A name with its suffix is no such question:
+        it is the id of an image that was there, and never means another.
 
         Raises:
             RequestError: 404, no such image, or several of that stem.
@@ -101,7 +110,7 @@ class StudyImages:
         for attempt in range(2):
             if image_id in self.paths:
                 return image_id
-            alike = self._stems.get(image_id, [])
+            alike = self._stems.get(image_id) or self._bare.get(image_id, [])
             if len(alike) == 1:
                 return alike[0]
             if len(alike) > 1:
@@ -142,7 +151,11 @@ class StudyImages:
         if len(alike) == 1 and image_stem(stem) == stem and not any(map(saved_for, begins)):
             return alike[0]
         why = f"several images have its stem ({', '.join(alike[:5])})" if len(alike) > 1 else "its image is not there"
-        self._tell(name, f'The label "{name}" is not read: {why}; name it after the id of its image, suffix included.')
+        if self.strays.get(name) != why:
+            logger.warning(
+                'The label "%s" is not read: %s; name it after the id of its image, suffix included.', name, why
+            )
+        self.strays[name] = why
         return None
 
     def _list(self, inside: str, paths: dict[str, Path], problems: dict[str, str]) -> list[str]:
@@ -195,11 +208,6 @@ class StudyImages:
         real = Path(os.path.realpath(folder.path))
         home = Path(os.path.realpath(os.path.dirname(folder.path)))
         return real == home or real in home.parents
-
-    def _tell(self, what: str, reason: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            logger.warning("%s", reason)
 
 
 @functools.cache

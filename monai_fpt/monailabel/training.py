@@ -4,8 +4,8 @@
 
 Decisions:
 
-- **Only a model that is not worse is published**: present and new one answer the same validation images, and the chosen
-  score decides; where it is equal, cross-entropy does. Neither has learned from these images (``training_split``).
+- **Only a model that is shown to be better is published**: present and new one answer the same validation images, and the chosen
+  score decides (``training_compare``). Neither has learned from these images (``training_split``).
 - What readers can mend (labels that are too few, a class without any) is an outcome with a sentence and not an exception: a
   server that answers 500 tells a reader nothing.
 - One training at a time in a model folder, whatever process it runs in, by a lock that the system releases after a kill.
@@ -31,7 +31,8 @@ from filelock import FileLock, Timeout
 
 from monai_fpt.handlers import fpt_tracking_uri
 from monai_fpt.monailabel.model import ModelVersion, PresentModel
-from monai_fpt.monailabel.training_compare import not_worse, score_of
+from monai_fpt.monailabel.training_before import learned_before
+from monai_fpt.monailabel.training_compare import FPTJudgement, judged, score_of
 from monai_fpt.monailabel.training_fit import (
     LabelledFeatures,
     TrainingCancelled,
@@ -41,10 +42,11 @@ from monai_fpt.monailabel.training_fit import (
 )
 from monai_fpt.monailabel.training_history import LabelHistory
 from monai_fpt.monailabel.training_options import FPTRetraining, FPTRetrainOptions
-from monai_fpt.monailabel.training_publish import publish_model
-from monai_fpt.monailabel.training_split import LabelSplit, class_counts, split_labels, split_problem
+from monai_fpt.monailabel.training_publish import publish_model, published_by
+from monai_fpt.monailabel.training_split import LabelSplit, RecordedSections, class_counts, split_labels, split_problem
 from monai_fpt.monailabel.training_stats import TrainingStats
 from monai_fpt.monailabel.training_tracking import track_retraining
+from monai_fpt.monailabel.training_words import outcome_sentence
 from monai_fpt.networks import FPTClassifier
 
 __all__ = ["FPTRetrainer"]
@@ -59,9 +61,20 @@ class _Trained:
     network: FPTClassifier
     start: str
     loss: float
-    present: float | None
     challenger: float | None
-    better: bool
+    judgement: FPTJudgement | None  # None where there was no model to compare with
+
+    @property
+    def better(self) -> bool:
+        return self.judgement is None or self.judgement.better
+
+    @property
+    def present(self) -> float | None:
+        return None if self.judgement is None else _number(self.judgement.present)
+
+    @property
+    def share(self) -> float | None:
+        return None if self.judgement is None else _number(self.judgement.share)
 
 
 class FPTRetrainer:
@@ -89,6 +102,7 @@ class FPTRetrainer:
         self.stats = TrainingStats(model.model_dir)
         self._asked: dict[threading.Event, threading.Event] = {}  # what stops a training, and what tells that it ended
         self._gate = threading.Lock()
+        self._lock_file = model.model_dir / ".training.lock"
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[threading.Event]:
@@ -121,6 +135,30 @@ class FPTRetrainer:
             ended.wait(max(0.0, until - time.monotonic()))
         return bool(asked)
 
+    def close_killed(self, wait: float = 0.0) -> None:
+        """Wait for a training in another process that was killed, and write that it ended.
+
+        Args:
+            wait: seconds, after which one that goes on is left alone.
+        """
+        with contextlib.suppress(Timeout), FileLock(self._lock_file, timeout=wait, thread_local=False):
+            self._close_killed()
+
+    def _close_killed(self) -> None:
+        """Of trainings that were killed; the caller has the lock, so none is under way."""
+        for training in self.history.unfinished():
+            published = published_by(self.model.model_dir, training)
+            message = "The training was stopped; " + (
+                f"its model is version {published} all the same." if published else "the present model stays."
+            )
+            self.history.ended(training, {"published": bool(published), "message": message})
+            if self.stats.read().get("training") == training:
+                self.stats.stopped(message, bool(published))
+
+    def recorded(self) -> RecordedSections:
+        """What the present model and those before it have learned from, and what judged them."""
+        return self.history.recorded().joined(learned_before(self.model.model_dir))
+
     def retrain(
         self,
         items: Sequence[Mapping[str, Any]],
@@ -136,7 +174,7 @@ class FPTRetrainer:
 
         Args:
             items: labelled images as a data list has them: ``"key"`` (id), ``"image"`` (path), ``"label"``, and where known
-                ``"group"``, ``"annotator"``, ``"saved"``.
+                ``"group"``, ``"sha256"``, ``"annotator"``, ``"saved"``.
             options: how.
             refused: id and reason of labels that were left out before; they are told with the outcome.
             on_epoch: called with the number of each epoch, from 1, and its mean loss.
@@ -158,7 +196,7 @@ class FPTRetrainer:
         chosen = options or FPTRetrainOptions()
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.model.model_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.model.model_dir / ".training.lock", timeout=0, thread_local=False)
+        lock = FileLock(self._lock_file, timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:
@@ -166,13 +204,14 @@ class FPTRetrainer:
                 name, "A training of this model is under way; wait for its end, or stop it.", refused or {}
             )
         try:
+            self._close_killed()
             self.stats.began(name, chosen.fit.max_epochs)
             outcome = self._locked(name, list(items), chosen, dict(refused or {}), on_epoch, patients or {}, stop)
             outcome = dataclasses.replace(outcome, warnings=tuple(warnings))
-            self.stats.ended(outcome.message, outcome.published, outcome.challenger, outcome.warnings)
+            self.stats.ended(outcome)
             return outcome
         except BaseException as error:
-            self.stats.ended(f"The training failed: {error or type(error).__name__}", published=False)
+            self.stats.failed(f"The training failed: {error or type(error).__name__}")
             raise
         finally:
             lock.release()
@@ -192,11 +231,12 @@ class FPTRetrainer:
         usable, extracted = self._with_features(items, refused, stop)
         if stop.is_set():
             return self._kept(name, "The training was cancelled; the present model stays.", refused)
-        split = split_labels(usable, options.val_fraction, self.history.recorded(), patients)
+        split = split_labels(usable, options.val_fraction, self.recorded(), patients)
         digest = self.history.began(name, usable, split.sections(), card.classes)
         facts: dict[str, Any] = {
             "training_images": len(split.training),
             "validation_images": len(split.validation),
+            "not_judging": len(split.learned) + len(split.moved),
             "labels": dict(zip(card.classes, class_counts(usable, len(card.classes)), strict=True)),
             "metric": options.metric,
             "extracted": extracted,
@@ -247,6 +287,7 @@ class FPTRetrainer:
         if published:
             card = dataclasses.replace(card, features=self.model.features.spec, data_digest=digest)
             told = {k: v for k, v in facts.items() if k != "refused"}
+            self.history.publishes(name)
             version = publish_model(
                 self.model.model_dir,
                 result.network,
@@ -256,6 +297,7 @@ class FPTRetrainer:
                     "start": result.start,
                     "present": result.present,
                     "challenger": result.challenger,
+                    "better_in": result.share,
                     **told,
                 },
             )
@@ -264,10 +306,11 @@ class FPTRetrainer:
             name,
             published,
             version,
-            _sentence(result, version, options.metric, len(split.validation), split.moved),
+            outcome_sentence(version, options.metric, split, result.challenger, result.judgement),
             start=result.start,
             present=result.present,
             challenger=result.challenger,
+            better_in=result.share,
             loss=result.loss,
             seconds=time.monotonic() - began,
             **facts,
@@ -307,9 +350,10 @@ class FPTRetrainer:
             )
         if before is None:
             score = score_of(after, validation.labels, options.metric) if len(validation) else math.nan
-            return _Trained(network, start, losses[-1], None, None if math.isnan(score) else score, True)
-        better, old, new = not_worse(before, after, validation.labels, options.metric)
-        return _Trained(network, start, losses[-1], old, new, better)
+            return _Trained(network, start, losses[-1], _number(score), None)
+        groups = [split.units[key] for key in validation.keys]
+        judgement = judged(before, after, validation.labels, groups, options.metric)
+        return _Trained(network, start, losses[-1], _number(judgement.challenger), judgement)
 
     def _with_features(
         self, items: Sequence[Mapping[str, Any]], refused: dict[str, str], stop: threading.Event
@@ -329,13 +373,5 @@ class FPTRetrainer:
             track_retraining(self.model.model_dir, *told, tracking_uri=self.tracking_uri, experiment=self.experiment)
 
 
-def _sentence(result: _Trained, version: int, metric: str, images: int, moved: Sequence[str]) -> str:
-    joined = f" ({len(moved)} images were moved to training, as patients were joined)" if moved else ""
-    if result.present is None:
-        judged = f"its {metric} on {images} images that it did not learn from is {result.challenger:.3f}"
-        untold = "there are too few labels to judge it"
-        return f"Version {version} is the first model; {untold if result.challenger is None else judged}{joined}."
-    both = f"{metric} {result.challenger:.3f} against {result.present:.3f} on the same {images} images{joined}"
-    if result.better:
-        return f"Version {version} is published: {both}."
-    return f"The new model is not better and the present one stays: {both}."
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

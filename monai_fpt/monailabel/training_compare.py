@@ -1,58 +1,134 @@
-"""Is the new model as good as the present one, on the same images?
+"""Is the new model shown to be better than the present one, on the same images?
 
-One score decides, chosen beforehand; where it is equal, as it often is on few images, cross-entropy does. A score that these
-images do not define is no reason to publish.
+Decisions:
+
+- A higher score on a handful of images is luck as often as not. The patients who judge are drawn anew a thousand times, with both
+  models' answers to their images, and the new model takes the place if its score is **higher in at least four fifths** of the draws. A
+  large gain on few images passes; 1.000 against 1.000, or one pair of images in another order, does not.
+- A draw in which both are equal counts as one in which the new model is not better. A draw that does not define the score (a class is
+  not in it) counts for neither.
+- Where a class has a single patient, every draw has that one again, and luck cannot be told from a gain: nothing is shown.
+- One score decides, chosen beforehand. One that these images do not define is no reason to publish.
+- Draws repeat by their seed: the same labels and models give the same answer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
-import torch.nn.functional as F
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from monai_fpt.metrics import classification_scores
+from monai_fpt.metrics.units import FPTScoredUnits
+from monai_fpt.report.measure import measured
+from monai_fpt.report.resample import resampled_weights
 
-__all__ = ["not_worse", "score_of"]
+__all__ = ["ENOUGH", "FPTJudgement", "judged", "score_of"]
+
+ENOUGH = 0.8
+_RESAMPLES = 1000
 
 
-def not_worse(present: Tensor, challenger: Tensor, labels: Tensor, metric: str) -> tuple[bool, float, float]:
+@dataclasses.dataclass(frozen=True)
+class FPTJudgement:
+    """What the judging images say of two models.
+
+    Attributes:
+        present: score of the present model.
+        challenger: of the new one.
+        share: of the draws in which the new model is better; NaN where no draw defines the score.
+        draws: that define it.
+        patients: who judged.
+        fewest: patients of the class that has the fewest of those that occur; with several labels also of those without it.
+    """
+
+    present: float
+    challenger: float
+    share: float
+    draws: int
+    patients: int
+    fewest: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the new model is shown to be better."""
+        return self.share >= ENOUGH and self.fewest > 1
+
+
+def judged(
+    present: Tensor, challenger: Tensor, labels: Tensor, groups: Sequence[str], metric: str, seed: int = 0
+) -> FPTJudgement:
     """Compare two models on the same images.
 
     Args:
         present: (N, K) logits of the present model.
         challenger: (N, K) of the new one.
         labels: (N,) class numbers, or (N, K) of 0 and 1 for several labels.
+        groups: N names; images of one name are drawn together.
         metric: one of :data:`~monai_fpt.metrics.FPT_SCORES`.
-
-    Returns:
-        Whether the challenger may take the place, and both scores. An undefined score is no reason to publish.
+        seed: of the draws.
 
     Example:
         >>> import torch
-        >>> labels = torch.tensor([0, 1])
-        >>> not_worse(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 2.0]]), labels, "auc")
-        (True, 0.0, 1.0)
+        >>> labels = torch.arange(8) % 2
+        >>> wrong, right = torch.eye(2)[1 - labels], torch.eye(2)[labels]
+        >>> judged(wrong, right, labels, "abcdefgh", "auc").better, judged(right, right, labels, "abcdefgh", "auc").better
+        (True, False)
     """
     old, new = score_of(present, labels, metric), score_of(challenger, labels, metric)
+    patients = len(set(groups))
+    before, after = (_units(logits, labels, groups) for logits in (present, challenger))
+    fewest = _fewest(before)
     if math.isnan(old) or math.isnan(new):
-        return False, old, new
-    if math.isclose(old, new, abs_tol=1e-9):
-        return _cross_entropy(challenger, labels) <= _cross_entropy(present, labels), old, new
-    return new > old, old, new
+        return FPTJudgement(old, new, math.nan, 0, patients, fewest)
+    wins = usable = 0
+    for number, weights in enumerate(resampled_weights(before, _RESAMPLES, seed)):
+        if number == 0:
+            continue  # the images themselves
+        first, second = (
+            measured(units, weights, logits=logits.double().numpy(), calibrated=False)[metric]
+            for units, logits in ((before, present), (after, challenger))
+        )
+        defined = ~(np.isnan(first) | np.isnan(second))
+        usable += int(defined.sum())
+        wins += int((second[defined] - first[defined] > 1e-9).sum())
+    return FPTJudgement(old, new, wins / usable if usable else math.nan, usable, patients, fewest)
 
 
 def score_of(logits: Tensor, labels: Tensor, metric: str) -> float:
     """One score of (N, K) logits; NaN where it is undefined."""
+    probabilities, task = _probabilities(logits, labels)
+    known = labels.long() if task == "multilabel" else labels
+    return classification_scores(probabilities, known, task=task, logits=logits.double()).get(metric, math.nan)
+
+
+def _probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, str]:
     wide = logits.double()
-    if labels.ndim == 2:
-        return classification_scores(wide.sigmoid(), labels.long(), task="multilabel", logits=wide).get(
-            metric, math.nan
-        )
-    return classification_scores(wide.softmax(dim=1), labels, task="multiclass", logits=wide).get(metric, math.nan)
+    return (wide.sigmoid(), "multilabel") if labels.ndim == 2 else (wide.softmax(dim=1), "multiclass")
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    if labels.ndim == 2:
-        return float(F.binary_cross_entropy_with_logits(logits.double(), labels.double()))
-    return float(F.cross_entropy(logits.double(), labels))
+def _fewest(units: FPTScoredUnits) -> int:
+    marks = units.one_hot
+    sides = [marks, ~marks] if units.task == "multilabel" else [marks]
+    counts = [len(np.unique(units.patients[column])) for side in sides for column in side.T if column.any()]
+    return min(counts, default=0)
+
+
+def _units(logits: Tensor, labels: Tensor, groups: Sequence[str]) -> FPTScoredUnits:
+    probabilities, task = _probabilities(logits, labels)
+    matrix: npt.NDArray[np.float64] = probabilities.numpy()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return FPTScoredUnits(
+        probabilities=matrix,
+        calibrated=matrix,
+        labels=labels.long().numpy(),
+        patients=np.array([numbers[name] for name in groups], dtype=np.int64),
+        members=tuple((row,) for row in range(len(matrix))),
+        classes=tuple(str(number) for number in range(matrix.shape[1])),
+        task=task,
+        ordered=False,
+    )

@@ -1,13 +1,15 @@
 """Which labels each training had: ``label_history.jsonl`` in the app's model folder.
 
-One line when a training begins, with the label of every image, who gave it and when, and the section it lay in; one when
-it ended, with what came of it. So a model can be told its labels years later, a label that was changed since shows as
+One line when a training begins, with the label of every image, who gave it and when, and the section it lay in; one when it
+makes a version, before that can answer; one when it ended, with what came of it. So a model can be told its labels years later, a label that was changed since shows as
 changed, and the sections of earlier trainings are known to the next.
 
 Decisions:
 
 - Lines are only ever added, each in one write that is forced to the disk. A kill leaves at most a torn last line, which
   is recognised and ignored, and the next line begins on a line of its own.
+- Only a training that made a version counts as having learned from images: what one learned that was refused, stopped or not
+  better is gone. A slip in the patients that such a training met can therefore be mended without a trace.
 - A table that is the same as the one before is not written again, only its digest.
 - The file names images and patients. It stays beside the labels, readable by its owner, and nothing of it is tracked.
 """
@@ -27,7 +29,7 @@ from monai_fpt.monailabel.training_split import RecordedSections
 __all__ = ["HISTORY_FILE", "LabelHistory"]
 
 HISTORY_FILE = "label_history.jsonl"
-_TABLE_FIELDS = ("key", "label", "group", "annotator", "saved", "section")
+_TABLE_FIELDS = ("key", "label", "group", "sha256", "annotator", "saved", "section")
 
 
 class LabelHistory:
@@ -67,17 +69,27 @@ class LabelHistory:
                 found.append((str(line["training"]), by_digest.get(line["digest"], [])))
         return found
 
+    def published(self) -> set[str]:
+        """Trainings that made a version, or were about to when they were killed."""
+        made = (line for line in self.lines() if line.get("event") == "publishes" or line.get("published") is True)
+        return {str(line.get("training")) for line in made}
+
+    def unfinished(self) -> list[str]:
+        """Trainings that began and did not end, oldest first: one that is under way, and those that were killed."""
+        lines = self.lines()
+        ended = {line.get("training") for line in lines if line.get("event") == "ended"}
+        return [str(x["training"]) for x in lines if x.get("event") == "began" and x["training"] not in ended]
+
     def recorded(self) -> RecordedSections:
-        """Images and patients of all trainings, with the section they lay in."""
-        keys: dict[str, str] = {}
-        groups: dict[str, str] = {}
-        tables = (line.get("labels") for line in self.lines() if line.get("event") == "began")
-        for table in tables:
-            for row in table or ():  # a table that was written before is not written again
-                for sections, name in ((keys, row["key"]), (groups, row.get("group"))):
-                    if name is not None and sections.get(name) != "training":
-                        sections[name] = row["section"]
-        return RecordedSections(keys, groups)
+        """Images, patients and contents of all trainings that made a version, with the section they lay in."""
+        found: dict[str, dict[str, str]] = {"key": {}, "group": {}, "sha256": {}}
+        made = self.published()
+        for row in (row for training, table in self.tables() if training in made for row in table):
+            for name, sections in found.items():
+                value = row.get(name)
+                if value is not None and sections.get(value) != "training":
+                    sections[value] = row["section"]
+        return RecordedSections(*found.values())
 
     def began(
         self, training: str, items: Sequence[Mapping[str, Any]], sections: Mapping[str, str], classes: Sequence[str]
@@ -86,7 +98,7 @@ class LabelHistory:
 
         Args:
             training: its name.
-            items: of a data list; ``annotator`` and ``saved`` are kept where known.
+            items: of a data list; ``group``, ``sha256``, ``annotator`` and ``saved`` are kept where known.
             sections: key to section; an image without one is not trained on.
             classes: names of the classes.
 
@@ -115,6 +127,10 @@ class LabelHistory:
             }
         )
         return digest
+
+    def publishes(self, training: str) -> None:
+        """Write that a training is about to make a version: after a kill it is known to have learned."""
+        self._append({"event": "publishes", "training": training, "time": _now()})
 
     def ended(self, training: str, outcome: Mapping[str, Any]) -> None:
         """Write what came of it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai_fpt.metrics import FPT_SCORES
+from monai_fpt.monailabel.booleans import is_true
 from monai_fpt.monailabel.training_fit import FPTFitOptions
 
 __all__ = ["FPTRetrainOptions", "FPTRetraining"]
@@ -87,6 +88,9 @@ class FPTRetraining:
         metric: the score that decided.
         present: its value for the present model; None where there was none, or nothing to judge by.
         challenger: for the new one.
+        better_in: share of resamples in which the new one is better, see :mod:`~monai_fpt.monailabel.training_compare`; None
+            likewise.
+        not_judging: labelled images that would judge, but that a model has learned from, or from their patients.
         loss: of the last epoch.
         seconds: without extraction of missing features and tracking.
         extracted: images whose features had to be made first.
@@ -105,6 +109,8 @@ class FPTRetraining:
     metric: str = ""
     present: float | None = None
     challenger: float | None = None
+    better_in: float | None = None
+    not_judging: int = 0
     loss: float | None = None
     seconds: float = 0.0
     extracted: int = 0
@@ -120,12 +126,7 @@ class FPTRetraining:
 def _like(value: Any, default: Any) -> Any:
     """A value of the default's type; numbers may come as text, as forms send them."""
     if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        words = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).strip().lower() not in words:
-            raise ValueError("not true or false")
-        return words[str(value).strip().lower()]
+        return is_true(value)
     if isinstance(default, int):
         if isinstance(value, bool) or float(value) != int(float(value)):
             raise ValueError("not a whole number")

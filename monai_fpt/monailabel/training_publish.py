@@ -40,6 +40,7 @@ __all__ = [
     "present_model_dir",
     "present_version",
     "publish_model",
+    "published_by",
     "version_dir",
 ]
 
@@ -86,6 +87,14 @@ def version_dir(model_dir: str | Path, number: int) -> Path:
 def is_trained(folder: str | Path) -> bool:
     """Whether there are learned weights in a model's folder, and not only a description."""
     return any((Path(folder) / name).is_file() for name in ("model.pt", "adapter.safetensors"))
+
+
+def published_by(model_dir: str | Path, training: str) -> int:
+    """The number of the version that a training made; 0 where there is none."""
+    for path in _versions(model_dir).glob("[0-9]*/training.json"):
+        if json.loads(path.read_text(encoding="utf-8")).get("training") == training:
+            return int(path.parent.name)
+    return 0
 
 
 def publish_model(

@@ -69,7 +69,7 @@ class FPTTrainTask(TrainTask):  # type: ignore[misc]
         """
         options = self.defaults.with_request(request)
         with self.retrainer.stoppable() as stop:
-            learned_from = self.retrainer.history.recorded().keys
+            learned_from = self.retrainer.recorded().keys
             labels = labelled_data_list(datastore, self.model.card, besides=learned_from)
             items = [_with_origin(item, labels.infos[item["key"]]) for item in labels.data_list.training]
             outcome = self.retrainer.retrain(

@@ -61,6 +61,7 @@ def track_retraining(
         tracker.log_metrics({"train_loss": loss}, step=epoch)
     if outcome is not None:
         scores = {f"val_{options.metric}": outcome.challenger, f"val_{options.metric}_present": outcome.present}
+        scores["val_better_in"] = outcome.better_in
         known = {key: value for key, value in scores.items() if value is not None}
         tracker.log_metrics({**known, "seconds": outcome.seconds}, step=len(losses))
         tracker.set_tags({"published": outcome.published, "version": outcome.version})

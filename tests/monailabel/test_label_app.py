@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from label_toys import CLASSES, draw_studies, label_file, tiny_run
+from label_toys import CLASSES, draw_studies, label_file, picture, tiny_run
+from PIL import Image
 
 pytest.importorskip("monailabel.interfaces", reason="needs MONAI Label's own environment, see docs/monailabel.md")
 
@@ -78,6 +79,71 @@ def test_a_prediction_is_kept_where_that_is_asked(app: FPTApp, save_label: Any) 
     assert kept["label"] == answered["params"]["label"]
     assert app.datastore().get_label_info("img00.png", "original")["model"] == "fpt"
     assert app.datastore().get_labeled_images() == []
+
+
+def test_a_map_is_kept_beside_the_prediction_and_not_in_its_place(app: FPTApp) -> None:
+    ask(app, save_label=True)
+    answered = ask(app, model="fpt_saliency", save_label=True)
+
+    assert answered["tag"] == "saliency"
+    assert app.datastore().status()["label_tags"] == {"original": 1, "saliency": 1}
+    app.batch_infer({"model": "fpt_saliency", "images": ["img03.png"]})
+    assert app.datastore().status()["label_tags"] == {"original": 1, "saliency": 2}
+
+
+def test_a_word_that_is_no_truth_is_not_taken_for_false(app: FPTApp) -> None:
+    with pytest.raises(RequestError, match="save_label 'perhaps' is neither true nor false") as refused:
+        ask(app, save_label="perhaps")
+
+    assert refused.value.status_code == 422
+
+
+def test_what_cannot_be_read_is_told_by_its_id_and_with_what_can_be_done_here(app: FPTApp, tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture(n)) for n in range(2)]
+    pages[0].save(tmp_path / "studies" / "ward1" / "pages.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "studies" / "empty.png").write_bytes(b"")
+    app.datastore().refresh()
+    for image in ("ward1/pages.tif", "empty.png"):
+        with pytest.raises(RequestError) as refused:
+            ask(app, image)
+        assert f"'{image}'" in refused.value.detail and str(tmp_path) not in refused.value.detail
+        if image == "ward1/pages.tif":
+            assert (
+                "none is chosen; a reader sees one picture an image, so save each frame that counts"
+                in refused.value.detail
+            )
+
+    (told,) = app.info()["problems"]
+    assert told.startswith(
+        "2 images are not served and not trained on, for want of reading; 'empty.png': cannot read image"
+    )
+    for name in ("empty.png", "ward1/pages.tif"):
+        (tmp_path / "studies" / name).unlink()
+    assert app.info()["problems"] == []
+
+
+def test_a_file_that_was_sent_and_cannot_be_read_is_answered_without_the_servers_path(app: FPTApp) -> None:
+    received = Path(tempfile.gettempdir()) / "tmpxyz.png"
+    received.write_bytes(b"")
+
+    with pytest.raises(RequestError) as refused:
+        ask(app, str(received))
+    assert "cannot read image 'that was sent'" in refused.value.detail and "/" not in refused.value.detail
+
+
+def test_a_studies_folder_without_images_is_a_problem(toy_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "studeis").mkdir()
+    app = FPTApp(str(tmp_path / "app"), str(tmp_path / "studeis"), {"model": str(toy_model), "warm_up": "false"})
+
+    (told,) = app.info()["problems"]
+    assert told.startswith("There is no image in the studies folder") and "check --studies" in told
+
+
+def test_a_label_is_named_after_its_image_in_a_refusal(app: FPTApp, tmp_path: Path) -> None:
+    sent = label_file(tmp_path, {"label": "melanoma"}, "tmp78j2u9ys.json")
+
+    with pytest.raises(RequestError, match=r'The label "img00.png.json" names .melanoma.'):
+        app.datastore().save_label("img00", str(sent), "final", {})
 
 
 @pytest.mark.parametrize("save_label", [False, "false", None, "0"])
@@ -268,6 +334,31 @@ def test_an_app_does_not_exchange_its_model_for_another_silently(app: FPTApp, tm
 
     with pytest.raises(ValueError, match="holds another model"):
         FPTApp(str(tmp_path / "app"), str(tmp_path / "studies"), {"model": str(other)})
+
+
+def test_a_first_start_without_its_backbone_does_not_stand_in_the_way_of_the_next(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    draw_studies(tmp_path / "studies", 2)
+    conf = {"classes": "benign,malignant", "backbone_weights": str(toy_model / "backbone_weights.safetensors")}
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        FPTApp(
+            str(tmp_path / "app"),
+            str(tmp_path / "studies"),
+            {**conf, "backbone_weights": str(tmp_path / "none.safetensors")},
+        )
+    assert list((tmp_path / "app" / "model").iterdir()) == []
+
+
+def test_options_that_do_nothing_and_words_that_are_no_truth_are_told(toy_model: Path, tmp_path: Path) -> None:
+    draw_studies(tmp_path / "studies", 2)
+    conf = {"model": str(toy_model), "flip_prob": "0", "typo_option": "5", "warm_up": "no"}
+    app = FPTApp(str(tmp_path / "app"), str(tmp_path / "studies"), conf)
+
+    assert [problem[:18] for problem in app.info()["problems"]] == ["--conf typo_option"]
+    assert app.info()["trainers"]["fpt"]["config"]["flip_prob"] == 0
+    with pytest.raises(ValueError, match="--conf warm_up 'perhaps' is neither true nor false"):
+        FPTApp(str(tmp_path / "app"), str(tmp_path / "studies"), {**conf, "warm_up": "perhaps"})
 
 
 def test_studies_behind_an_address_are_refused_by_name(toy_model: Path, tmp_path: Path) -> None:

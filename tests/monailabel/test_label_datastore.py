@@ -56,6 +56,22 @@ def test_every_kind_of_image_is_found_in_every_depth_and_case(studies: Path) -> 
     )
 
 
+def test_a_bare_stem_is_found_in_any_folder_and_a_name_never_means_another_image(studies: Path) -> None:
+    write_dicom(studies / "ward2" / "CT_small.DCM", picture(7)[..., 0].astype("uint16"))
+    store = FPTDatastore(studies)
+    assert (store.resolve("CT_small"), store.resolve("img01")) == ("ward2/CT_small.DCM", "ward1/img01.JPG")
+    for other in ("CT_small.DCM", "img01.JPG", "ward3/CT_small"):  # the id of an image that was there once
+        with pytest.raises(RequestError, match="There is no image"):
+            store.resolve(other)
+
+    write_dicom(studies / "ward3" / "CT_small.dcm", picture(8)[..., 0].astype("uint16"))
+    store.refresh()
+    with pytest.raises(
+        RequestError, match=r"Several images have the stem 'CT_small': ward2/CT_small\.DCM, ward3/CT_small\.dcm"
+    ):
+        store.resolve("CT_small")
+
+
 def test_two_images_of_one_stem_stay_two_and_neither_takes_the_others_label(store: FPTDatastore, studies: Path) -> None:
     save(store, "img00", {"label": "malignant"})
     Image.fromarray(picture(50)).save(studies / "img00.jpg")

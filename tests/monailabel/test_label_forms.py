@@ -42,6 +42,7 @@ ANSWER = {"prediction": [{"idx": 0, "label": "benign", "score": 0.4}, {"idx": 1,
         ANSWER,
         {**ANSWER, "label": "malignant", "uncertainty": 0.1},
         GEOJSON,
+        {"type": "Feature", "properties": {"classification": {"names": ["malignant"], "color": [1, 2, 3]}}},
         {"annotation": {"elements": [{"label": "malignant", "contours": []}]}},
         {"elements": [{"group": "malignant", "type": "polyline"}]},
         [{"label": "malignant", "type": "rectangle", "points": [0, 0, 1, 1]}],
@@ -76,6 +77,10 @@ def test_text_and_xml_name_their_class(name: str, text: str, tmp_path: Path) -> 
         ("{}", "says nothing of a class"),
         ("null", "neither a name nor an object"),
         ("{broken", "cannot be read"),
+        (
+            '{"elements": [{"label": {"value": "malignant"}, "type": "rectangle"}]}',
+            "the caption 'malignant' and no group",
+        ),
         ("\udcff".encode("utf-8", "surrogatepass"), "cannot be read"),
     ],
     ids=lambda value: str(value)[:30],
@@ -85,12 +90,46 @@ def test_a_label_that_says_no_class_is_refused_with_the_reason(content: Any, say
         read_label(label_file(tmp_path, content), CLASSES)
 
 
+def test_an_annotation_in_no_group_names_no_class(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="names no class"):
+        read_label(
+            label_file(tmp_path, ASAP.replace('PartOfGroup="malignant"', 'PartOfGroup="None"'), "a.xml"), CLASSES
+        )
+
+
 def test_several_labels_may_be_any_number_and_come_in_the_order_of_the_classes(tmp_path: Path) -> None:
     both = label_file(tmp_path, {"labels": ["malignant", "benign"]})
     none = label_file(tmp_path / "none", {"labels": []})
 
     assert read_label(both, CLASSES, "multilabel") == CLASSES
     assert read_label(none, CLASSES, "multilabel") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.json", {"labels": [0, 0, 1]}),
+        ("l.json", {"labels": [1, 0, 0]}),
+        ("l.json", {"classes": [0.0, 0.0, 1.0]}),
+        ("l.json", [0, 1, 1]),
+        ("l.json", {"label": ["0", "1", "0"]}),
+        ("l.json", {"labels": [2, 2]}),
+        ("l.txt", "0\n0\n1\n"),
+    ],
+    ids=str,
+)
+def test_marks_are_never_taken_for_indices(name: str, content: Any, tmp_path: Path) -> None:
+    findings = ("edema", "effusion", "nodule")
+    with pytest.raises(LabelError, match="may be indices of classes or a 0 or 1 for each; send names"):
+        read_label(label_file(tmp_path, content, name), findings, "multilabel")
+
+    assert read_label(label_file(tmp_path, {"labels": [0, 2]}), findings, "multilabel") == ("edema", "nodule")
+    assert read_label(label_file(tmp_path, {"labels": ["nodule", "nodule"]}), findings, "multilabel") == ("nodule",)
+
+
+def test_a_one_for_each_of_two_findings_is_refused_as_well(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="send names"):
+        read_label(label_file(tmp_path, {"labels": [0, 1]}), CLASSES, "multilabel")
 
 
 def test_names_that_differ_in_case_alone_are_told_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from monai_fpt.monailabel.datastore import FPTDatastore
 from monai_fpt.monailabel.label_forms import LabelError, class_names, read_label
 from monai_fpt.monailabel.labels import labelled_data_list
 from monai_fpt.monailabel.model import PresentModel
+from monai_fpt.monailabel.problems import study_problems
 
 
 def draw(path: Path, seed: int = 0, bright: bool = False) -> None:
@@ -28,6 +30,11 @@ def draw(path: Path, seed: int = 0, bright: bool = False) -> None:
 
 def save(store: FPTDatastore, image_id: str, content: Any) -> None:
     store.save_label(image_id, str(label_file(store.studies.parent / "sent", content)), "final", {})
+
+
+def problems_of(store: FPTDatastore) -> list[str]:
+    store.status()
+    return study_problems(store, {})
 
 
 def card_of(toy_model: Path) -> FPTModelCard:
@@ -99,6 +106,50 @@ def test_a_label_of_another_picture_is_refused(toy_model: Path, tmp_path: Path) 
 
     labels = labelled_data_list(store, card_of(toy_model))
     assert labels.data_list.training == [] and "was exchanged after it was labelled" in labels.refused["a.png"]
+
+
+def test_an_exchanged_image_is_known_also_where_its_size_and_time_are_the_old_ones(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "studies" / "a.bmp"  # as many bytes whatever is in it
+    draw(path)
+    store = FPTDatastore(path.parent)
+    save(store, "a.bmp", {"label": "malignant"})
+    facts = path.stat()
+    assert labelled_data_list(FPTDatastore(path.parent), card_of(toy_model)).refused == {}
+    time.sleep(0.02)
+    draw(path, 9)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    for again in (store, FPTDatastore(path.parent)):
+        assert "was exchanged" in labelled_data_list(again, card_of(toy_model)).refused["a.bmp"]
+
+
+def test_labels_of_a_folder_that_was_renamed_are_told_and_come_back_with_their_folder(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    studies = tmp_path / "studies"
+    for seed in range(3):
+        draw(studies / "ward1" / f"{seed}.png", seed)
+    store = FPTDatastore(studies)
+    for image_id in store.list_images():
+        save(store, image_id, {"label": "malignant"})
+    assert problems_of(store) == []
+    (studies / "ward1").rename(studies / "ward2")
+
+    store.refresh()
+    (told,) = problems_of(store)
+    assert told.startswith(
+        "3 final labels belong to no image; the first is 'ward1/0.png.json': its image is not there."
+    )
+    refused = labelled_data_list(store, card_of(toy_model)).refused
+    assert refused["ward1/2.png.json"] == "The label belongs to no image: its image is not there."
+
+    for folder in ("final", ".info/final"):
+        (studies / "labels" / folder / "ward1").rename(studies / "labels" / folder / "ward2")
+    labels = labelled_data_list(store, card_of(toy_model))
+    assert (len(labels.data_list.training), labels.refused, problems_of(store)) == (3, {}, [])
 
 
 def test_a_number_is_no_index_where_classes_are_named_with_digits() -> None:
@@ -192,6 +243,27 @@ def test_the_patient_of_an_image_is_known_also_when_its_label_or_the_image_is_go
     labels = labelled_data_list(store, card_of(toy_model), besides=[f"img{n}.png" for n in range(3)])
     assert [item["key"] for item in labels.data_list.training] == ["img3.png"]
     assert labels.patients == {"img0.png": "P0", "img1.png": "P1", "img2.png": "P2"}
+
+
+def test_images_of_unknown_patients_are_told_with_how_to_name_them(toy_model: Path, tmp_path: Path) -> None:
+    studies = tmp_path / "studies"
+    for seed in range(3):
+        draw(studies / f"{seed}.png", seed)
+    store = FPTDatastore(studies)
+    for image_id in store.list_images():
+        save(store, image_id, {"label": "benign"})
+    (studies / "patients.csv").write_text("image;patient\n0.png;P1\n1.png;P2\n")  # as a spreadsheet writes it
+
+    labels = labelled_data_list(store, card_of(toy_model))
+    assert labels.patients == {"0.png": "P1", "1.png": "P2"}
+    (warning,) = labels.warnings
+    assert warning.startswith(
+        "Of 1 of the 3 labelled images no patient is known, so images of one patient may lie on both"
+    )
+    assert "patients.csv in the studies folder (columns image, patient)" in warning
+    with (studies / "patients.csv").open("a") as file:
+        file.write("2.png;P2\n")
+    assert labelled_data_list(store, card_of(toy_model)).warnings == ()
 
 
 def test_few_dicom_patients_are_patients_and_one_id_for_all_is_none(toy_model: Path, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import torch
 from filelock import FileLock
 from label_toys import CLASSES, draw_studies
 
+from monai_fpt._files import file_sha256
 from monai_fpt.monailabel.model import PresentModel
 from monai_fpt.monailabel.training import FPTRetrainer
+from monai_fpt.monailabel.training_before import keep_learned, learned_before
 from monai_fpt.monailabel.training_fit import FPTFitOptions
 from monai_fpt.monailabel.training_options import FPTRetrainOptions
 from monai_fpt.monailabel.training_publish import publish_model
-from monai_fpt.monailabel.training_split import hashed_section
+from monai_fpt.monailabel.training_split import hashed_section, split_labels
 
 QUICK = FPTRetrainOptions(fit=FPTFitOptions(max_epochs=6, min_steps=0, batch_size=8), min_labels=3, val_fraction=0.3)
 COUNT = 30
@@ -77,6 +79,75 @@ def test_labels_make_a_better_model_which_answers_at_once(filled: tuple[Path, Pa
     assert not torch.equal(before["side.head.weight"], model.predictor.network.state_dict()["side.head.weight"])
     stats = retrainer.stats.read()
     assert (stats["epoch"], stats["total_epochs"], stats["best_metric"]) == (6, 6, outcome.challenger)
+    assert stats["better_in"] == pytest.approx(outcome.better_in, abs=1e-3) and outcome.better_in >= 0.8
+    assert f"better in {outcome.better_in:.0%} of 1,000 resamples of them" in outcome.message
+
+
+def test_a_model_that_is_as_good_does_not_take_the_place(filled: tuple[Path, Path], retrainer: FPTRetrainer) -> None:
+    items = labels_of(filled[0])
+    options = FPTRetrainOptions(
+        fit=FPTFitOptions(max_epochs=20, min_steps=0, batch_size=8), min_labels=3, val_fraction=0.3
+    )
+    first, second = retrainer.retrain(items, options), retrainer.retrain(items, options)
+
+    assert first.published and first.challenger == second.challenger == second.present == 1.0
+    assert not second.published and second.better_in == 0 and second.version == 1
+
+
+def test_a_slip_in_the_patients_is_mended_without_a_trace(filled: tuple[Path, Path], retrainer: FPTRetrainer) -> None:
+    """One patient for all: nobody judges, nothing is learned. Then the right ones."""
+    items = labels_of(filled[0])
+    learner = next(f"{n}" for n in range(99) if hashed_section(f"group:{n}", 0.3) == "training")
+
+    slip = retrainer.retrain([{**item, "group": learner} for item in items], QUICK)
+    right = retrainer.retrain(items, QUICK)
+
+    assert not slip.published and slip.validation_images == 0 and "label more and train again" in slip.message
+    assert right.published and right.validation_images > 0 and right.not_judging == 0
+
+
+def test_training_images_of_the_run_that_the_app_began_with_never_judge(
+    filled: tuple[Path, Path], retrainer: FPTRetrainer
+) -> None:
+    items = labels_of(filled[0])
+    judges = [item["key"] for item in items if hashed_section(f"group:{item['group']}", 0.3) == "validation"]
+    learned = {"keys": judges[:1], "groups": [], "contents": ["abc"]}
+    (retrainer.model.model_dir / "learned_before.json").write_text(json.dumps(learned))
+    items = [{**item, "sha256": "abc"} if item["key"] == judges[1] else item for item in items]
+
+    outcome = retrainer.retrain(items, QUICK)
+
+    assert outcome.validation_images == len(judges) - 2 and outcome.not_judging == 2
+    assert "2 images do not judge, as a model has learned from them" in outcome.message
+
+
+def test_the_training_images_of_a_run_are_known_by_content_where_its_cache_is_there(
+    filled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    items = labels_of(filled[0])
+    shutil.copytree(filled[1] / "cache", tmp_path / "run" / "features")
+    rows = [{"key": item["key"], "label": 0} for item in (*items[:2], {"key": "uncached.png"})]
+    (tmp_path / "run" / "data_list.json").write_text(json.dumps({"training": rows}))
+
+    keep_learned(tmp_path / "run", tmp_path / "model")
+
+    learned = learned_before(tmp_path / "model")
+    assert set(learned.contents) == {file_sha256(item["image"]) for item in items[:2]}
+    assert learned.keys == {"uncached.png": "training"}
+    renamed = [{"key": f"new{n}.png", "label": 0, "sha256": file_sha256(item["image"])} for n, item in enumerate(items)]
+    assert {"new0.png", "new1.png"} <= {item["key"] for item in split_labels(renamed, 0.9, learned).training}
+
+
+def test_a_training_that_was_killed_is_closed(filled: tuple[Path, Path], retrainer: FPTRetrainer) -> None:
+    items = labels_of(filled[0])
+    retrainer.history.began("killed", items, {}, CLASSES)
+    retrainer.stats.began("killed", 5)
+
+    retrainer.close_killed()
+
+    assert retrainer.history.unfinished() == []
+    assert retrainer.history.lines()[-1]["message"] == "The training was stopped; the present model stays."
+    assert retrainer.stats.read()["status"] == "ended"
 
 
 def test_validation_is_the_same_patients_at_every_training(filled: tuple[Path, Path], retrainer: FPTRetrainer) -> None:
@@ -105,7 +176,8 @@ def test_wrong_labels_do_not_replace_a_good_model(filled: tuple[Path, Path], ret
     outcome = retrainer.retrain(spoiled, options)
 
     assert not outcome.published and outcome.version == 1
-    assert outcome.message.startswith("The new model is not better and the present one stays: auc ")
+    assert outcome.message.startswith("The new model is not shown to be better and the present one stays: auc ")
+    assert "resamples of them, and 80% are needed" in outcome.message
     assert (retrainer.model.model_dir / "current").read_text() == "1\n"
     assert (retrainer.model.model_dir / "versions/1/model.pt").read_bytes() == weights
 

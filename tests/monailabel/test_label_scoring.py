@@ -26,9 +26,19 @@ class Images:
 
     def __init__(self, ids: list[str]) -> None:
         self.ids, self.labels = ids, set()
+        self.files: dict[str, Path] = {}
 
-    def get_unlabeled_images(self) -> list[str]:
+    def list_images(self) -> list[str]:
+        return self.ids
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: Any = None) -> list[str]:
         return [image_id for image_id in self.ids if image_id not in self.labels]
+
+    def get_image_uri(self, image_id: str) -> str:
+        return str(self.files.get(image_id, ""))
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        return {}
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +211,47 @@ def test_before_the_first_scoring_a_cached_image_is_served(strategies: dict[str,
 
     assert strategies["fpt_margin"]({}, Images(["a-new.png", "img03.png"])) == {"id": "img03.png", "measure": "first"}
     assert strategies["fpt_margin"]({}, Images(["only-new.png"]))["id"] == "only-new.png"
+
+
+@pytest.mark.parametrize("name", ["fpt_margin", "fpt_diverse", "random"])
+def test_what_could_not_be_read_is_not_served_until_its_file_has_changed(
+    name: str, strategies: dict[str, Any], scorer: ImageScorer, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    images = Images(["a-broken.png"])
+    images.files["a-broken.png"] = broken
+    ask = lambda: strategies[name]({"strategy": name}, images)  # noqa: E731
+    assert set(scorer.model.features.ensure_all([("a-broken.png", broken)])) == {"a-broken.png"}
+
+    assert ask() == {}
+    broken.write_bytes(b"another file")
+    assert ask()["id"] == "a-broken.png"
+
+
+def test_an_image_that_is_gone_is_none_that_was_labelled(strategies: dict[str, Any], scorer: ImageScorer) -> None:
+    """Its scores are still there: the choice is the one of a folder in which it never was."""
+    board = scorer.file.read()
+    assert board is not None
+    gone = next(
+        i
+        for i in board.ids
+        if served_without(strategies, board.ids, i, labelled=True) != served_without(strategies, board.ids, i)
+    )
+    images = Images([image_id for image_id in board.ids if image_id != gone])
+
+    strategies["fpt_diverse"].served.hold = -1
+    assert strategies["fpt_diverse"]({}, images)["id"] == served_without(strategies, board.ids, gone)
+
+
+def served_without(strategies: dict[str, Any], ids: Any, one: str, labelled: bool = False) -> str:
+    """What k-centre serves first when an image is labelled, or was never there."""
+    from monai_fpt.monailabel.active import k_centre_greedy
+
+    board = strategies["fpt_diverse"].scorer.file.read()
+    rows = [row for row, image_id in enumerate(board.ids) if labelled or image_id != one]
+    blocked = [board.ids.index(one)] if labelled else []
+    return str(board.ids[rows[k_centre_greedy(board.pooled[rows].double().numpy(), blocked, 1)[0]]])
 
 
 def test_a_diversity_beyond_its_range_is_refused(strategies: dict[str, Any], images: Images) -> None:

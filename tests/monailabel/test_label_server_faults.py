@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import threading
 import time
@@ -169,3 +170,29 @@ def test_a_training_in_the_server_is_stopped_and_publishes_nothing(server: Serve
     assert server.json("GET", "/model/info/fpt")["checksum"] == before
     assert server.json("GET", "/info/")["train_stats"]["fpt"]["message"] == ended[0]["message"]
     assert server.json("POST", "/train/fpt?run_sync=true", json={"max_epochs": 2})["training_images"] > 0
+
+
+def test_a_training_in_a_process_of_its_own_is_stopped_and_the_answer_comes_when_it_has_ended(server: Server) -> None:
+    history = server.app / "model" / "label_history.jsonl"
+    server.json("POST", "/train/fpt", json={"max_epochs": 100_000, "device": "cpu"})
+    for _ in range(1200):
+        if server.json("GET", "/info/")["train_stats"]["fpt"].get("status") == "running":
+            break
+        time.sleep(0.1)
+    training = server.json("GET", "/info/")["train_stats"]["fpt"]["training"]
+    while training not in history.read_text():
+        time.sleep(0.1)
+
+    assert server.json("DELETE", "/train/")["status"] == "STOPPED"
+
+    told = server.json("GET", "/info/")["train_stats"]["fpt"]
+    assert (told["status"], told["message"]) == ("ended", "The training was stopped; the present model stays.")
+    last = json.loads(history.read_text().splitlines()[-1])
+    assert (last["event"], last["training"], last["published"]) == ("ended", training, False)
+    assert server.json("POST", "/train/fpt?run_sync=true", json={"max_epochs": 2})["training_images"] > 0
+
+
+def test_a_request_without_an_image_is_no_error_of_the_server(server: Server) -> None:
+    answer = server.ask("POST", "/infer/fpt", data={"params": "{}"})
+
+    assert answer.status_code == 400 and "names no image; give the id" in answer.json()["detail"]

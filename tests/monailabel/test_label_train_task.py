@@ -76,6 +76,29 @@ def test_an_image_of_a_joined_patient_does_not_judge_when_the_learned_label_is_g
     assert learned not in {row["key"] for row in table} and "1 images were moved to training" in outcome["message"]
 
 
+def test_copies_and_renamed_images_are_never_torn_from_what_was_learned(
+    app: tuple[FPTTrainTask, FPTDatastore], tmp_path: Path
+) -> None:
+    task, store = app
+    label_all(store, tmp_path / "sent")
+    assert task(SENT, store)["published"]
+    (_, table) = task.retrainer.history.tables()[-1]
+    learned = {row["key"] for row in table if row["section"] == "training"}
+    shutil.copytree(store.studies / "ward1", store.studies / "copies")
+    (store.studies / "ward1").rename(store.studies / "renamed")
+    store.refresh()
+    label_all(store, tmp_path / "sent")
+
+    outcome = task(SENT, store)
+
+    (_, table) = task.retrainer.history.tables()[-1]
+    section = {row["key"]: row["section"] for row in table}
+    for key in [key for key in section if key.startswith("renamed/")]:
+        before = "training" if key.replace("renamed/", "ward1/") in learned else "validation"
+        assert (section[key], section[key.replace("renamed/", "copies/")]) == (before, before)
+    assert len(section) == 40 and any("no patient is known" in warning for warning in outcome["warnings"])
+
+
 def test_a_training_is_stopped_while_its_labels_are_still_read(
     app: tuple[FPTTrainTask, FPTDatastore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

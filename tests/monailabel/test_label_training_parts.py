@@ -13,13 +13,21 @@ import torch
 
 from monai_fpt.features import FPTModelCard
 from monai_fpt.monailabel.training_augment import augment_batch
-from monai_fpt.monailabel.training_compare import not_worse
+from monai_fpt.monailabel.training_before import keep_learned, learned_before
+from monai_fpt.monailabel.training_compare import judged
 from monai_fpt.monailabel.training_fit import FPTFitOptions, reset_adapter
 from monai_fpt.monailabel.training_history import LabelHistory
-from monai_fpt.monailabel.training_options import FPTRetrainOptions
+from monai_fpt.monailabel.training_options import FPTRetraining, FPTRetrainOptions
 from monai_fpt.monailabel.training_publish import present_model_dir, present_version, publish_model
-from monai_fpt.monailabel.training_split import RecordedSections, hashed_section, split_labels, split_problem
+from monai_fpt.monailabel.training_split import (
+    LabelSplit,
+    RecordedSections,
+    hashed_section,
+    split_labels,
+    split_problem,
+)
 from monai_fpt.monailabel.training_stats import TrainingStats
+from monai_fpt.monailabel.training_words import outcome_sentence
 from monai_fpt.networks import FPTClassifier
 from monai_fpt.registry import FPTPredictor
 from monai_fpt.transforms import RandFPTSideAugment
@@ -102,6 +110,47 @@ def test_an_image_of_a_patient_that_was_learned_from_never_judges_although_that_
     assert split_labels(items, 0.2, recorded, patients).sections() == {"b.png": "training"}
 
 
+def test_copies_of_an_image_are_never_torn_whatever_they_are_called() -> None:
+    items = [{"key": f"{n}/{name}.png", "label": 0, "sha256": f"s{n}"} for n in range(200) for name in ("a", "copy")]
+    sections = split_labels(items, 0.2).sections()
+    assert all(sections[f"{n}/a.png"] == sections[f"{n}/copy.png"] for n in range(200))
+    assert 20 < sum(section == "validation" for section in sections.values()) / 2 < 60
+    assert sections.items() >= split_labels(items[::2], 0.2).sections().items()  # before the copies came
+
+    judge, other = (
+        next(f"{n}" for n in range(99) if hashed_section(f"group:{n}", 0.2) == side)
+        for side in ("validation", "training")
+    )
+    pair = [{"key": f"{name}.png", "label": 0, "group": name, "sha256": "same"} for name in (judge, other)]
+    split = split_labels(pair, 0.2)
+    assert len(split.training) in (0, 2) and len(set(split.units.values())) == 1
+
+
+def test_an_image_that_was_renamed_is_the_one_that_was_learned_from_and_that_is_told() -> None:
+    content = next(f"{n}" for n in range(99) if hashed_section(f"content:{n}", 0.2) == "validation")
+    items = [{"key": "new/a.png", "label": 0, "sha256": content}]
+    recorded = RecordedSections({"old/a.png": "training"}, {}, {content: "training"})
+
+    assert split_labels(items, 0.2).sections() == {"new/a.png": "validation"}
+    split = split_labels(items, 0.2, recorded)
+    assert (split.sections(), split.learned) == ({"new/a.png": "training"}, ("new/a.png",))
+    assert "1 images do not judge, as a model has learned from them" in str(split_problem(split, ("x",), 1))
+
+
+def test_what_a_run_has_learned_from_is_known_by_content_or_by_path(tmp_path: Path) -> None:
+    run, model = tmp_path / "run", tmp_path / "model"
+    run.mkdir()
+    assert keep_learned(run, model) is None and learned_before(model) == RecordedSections()
+    rows = [{"key": "images/a.png", "label": 0, "group": "p"}, {"key": "images/b.png", "label": 1}]
+    told = {"training": rows, "validation": [{"key": "images/c.png", "label": 0}]}
+    (run / "data_list.json").write_text(json.dumps(told))
+
+    assert keep_learned(run, model) is not None
+    by_path = RecordedSections(dict.fromkeys(["images/a.png", "images/b.png"], "training"), {"p": "training"})
+    assert learned_before(model) == by_path
+    assert next(model.iterdir()).stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
@@ -137,12 +186,16 @@ def test_the_history_keeps_every_table_and_survives_a_torn_line(tmp_path: Path) 
         {"key": "b", "label": 1, "group": "one"},
     ]
     history.began("first", items, {"a": "training", "b": "validation"}, ("x", "y"))
+    history.publishes("first")
     history.ended("first", {"published": True, "version": 1})
     with history.path.open("ab") as file:
         file.write(b'{"event": "beg')
     history.began("second", items, {"a": "training", "b": "validation"}, ("x", "y"))
     changed = [{**items[0], "label": 1}, items[1]]
     history.began("third", changed, {"a": "training", "b": "training"}, ("x", "y"))
+    assert history.recorded() == RecordedSections({"a": "training", "b": "validation"}, {"one": "validation"})
+    history.ended("second", {"published": False})
+    history.publishes("third")  # and was killed
 
     tables = dict(history.tables())
 
@@ -151,7 +204,9 @@ def test_the_history_keeps_every_table_and_survives_a_torn_line(tmp_path: Path) 
     assert tables["first"][0] == {"key": "a", "label": 0, "annotator": "me", "saved": 17, "section": "training"}
     assert tables["third"][0]["label"] == 1
     assert history.recorded() == RecordedSections({"a": "training", "b": "training"}, {"one": "training"})
-    assert [line["event"] for line in history.lines()] == ["began", "ended", "began", "began"]
+    assert history.unfinished() == ["third"]
+    events = ["began", "publishes", "ended", "began", "began", "ended", "publishes"]
+    assert [line["event"] for line in history.lines()] == events
     assert "secret" not in history.path.read_text()
     assert all(line["time"] for line in history.lines())
     assert history.path.stat().st_mode & 0o077 == 0
@@ -234,27 +289,87 @@ def test_a_pointer_to_nothing_is_told(tmp_path: Path) -> None:
         present_version(tmp_path)
 
 
-LABELS = torch.tensor([0, 0, 1, 1])
-GOOD = torch.tensor([[3.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 3.0]])
+LABELS = torch.tensor([0] * 7 + [1] * 4)  # eleven images
+GOOD = torch.stack(
+    [torch.linspace(3, 1, 11), torch.linspace(0, 2, 11)], dim=1
+)  # every image of class 1 above all of class 0
+ONE_PAIR = GOOD[[0, 1, 2, 3, 4, 5, 7, 6, 8, 9, 10]]  # but for one pair
+
+
+def names(count: int) -> list[str]:
+    return [f"p{n}" for n in range(count)]
 
 
 @pytest.mark.parametrize(
     ("present", "challenger", "better"),
     [
         (-GOOD, GOOD, True),
+        (GOOD.flip(0) + GOOD, GOOD, True),
         (GOOD, -GOOD, False),
-        (GOOD, GOOD * 0.5, False),
-        (GOOD * 0.5, GOOD, True),
-        (GOOD, GOOD, True),
+        (GOOD * 0.5, GOOD, False),
+        (GOOD, GOOD, False),
+        (ONE_PAIR, GOOD, False),
+        (GOOD, ONE_PAIR, False),
     ],
-    ids=["better", "worse", "equal rank, less sure", "equal rank, surer", "the same"],
+    ids=[
+        "right for wrong",
+        "right for a guess",
+        "worse",
+        "1.000 against 1.000, surer",
+        "the same",
+        "one pair",
+        "one pair less",
+    ],
 )
-def test_only_a_model_that_is_not_worse_wins(present: torch.Tensor, challenger: torch.Tensor, better: bool) -> None:
-    assert not_worse(present, challenger, LABELS, "auc")[0] is better
+def test_only_a_model_that_is_shown_to_be_better_wins(
+    present: torch.Tensor, challenger: torch.Tensor, better: bool
+) -> None:
+    assert judged(present, challenger, LABELS, names(11), "auc").better is better
+
+
+def test_the_share_of_resamples_is_that_of_counted_ones_and_patients_are_drawn_whole() -> None:
+    """Two images of each class, of which the new model puts one right: it is better where that one and one of class 0 are drawn."""
+    labels = torch.tensor([0, 0, 1, 1])
+    present = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    challenger = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+
+    found = judged(present, challenger, labels, names(4), "auc")
+    together = judged(present, challenger, labels, ["a", "a", "b", "b"], "auc")
+
+    assert (found.present, found.challenger, found.draws, found.patients) == (0.5, 1.0, 1000, 4)
+    assert found.share == pytest.approx(
+        0.75, abs=0.04
+    )  # 1 - (1/2)^2: the classes are rare, so each is drawn among itself
+    assert (together.share, together.patients) == (1.0, 2)
+    assert judged(present, challenger, labels, names(4), "auc") == found
+
+
+@pytest.mark.parametrize("benign", [1, 5])
+def test_a_single_patient_of_a_class_shows_nothing(benign: int) -> None:
+    labels = torch.tensor([0] * benign + [1])
+    present = torch.stack([torch.zeros(benign + 1), torch.tensor([1.0] * benign + [0.0])], dim=1)
+    challenger = torch.stack([torch.zeros(benign + 1), torch.tensor([0.0] * benign + [1.0])], dim=1)
+
+    found = judged(present, challenger, labels, names(benign + 1), "auc")
+
+    assert (found.present, found.challenger, found.share, found.fewest) == (0.0, 1.0, 1.0, 1) and not found.better
+    split = LabelSplit((), tuple({"key": name} for name in names(benign + 1)))
+    assert "a class has a single patient among them" in outcome_sentence(0, "auc", split, 1.0, found)
 
 
 def test_a_score_that_is_not_defined_does_not_publish() -> None:
-    assert not_worse(-GOOD, GOOD, torch.zeros(4, dtype=torch.long), "auc")[0] is False
+    found = judged(-GOOD, GOOD, torch.zeros(11, dtype=torch.long), names(11), "auc")
+
+    assert not found.better and found.draws == 0
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "average_precision", "official_auc"])
+def test_findings_are_compared_by_every_score(metric: str) -> None:
+    labels = torch.stack([LABELS, 1 - LABELS], dim=1).float()
+    right = labels * 4 - 2
+
+    assert judged(-right, right, labels, names(11), metric).better
+    assert not judged(right, right, labels, names(11), metric).better
 
 
 def test_options_come_as_clients_send_them() -> None:
@@ -318,5 +433,6 @@ def test_a_training_whose_process_is_gone_is_told_as_killed(tmp_path: Path) -> N
     stats.began("u", 7)
     stats.epoch(2, 0.5)
     assert (stats.read()["status"], stats.read()["epoch"], stats.read()["total_epochs"]) == ("running", 2, 7)
-    stats.ended("done", published=True, metric=0.75)
-    assert (stats.read()["status"], stats.read()["best_metric"]) == ("ended", 0.75)
+    stats.ended(FPTRetraining("u", True, 1, "done", challenger=0.75, better_in=0.91))
+    told = stats.read()
+    assert (told["status"], told["best_metric"], told["better_in"]) == ("ended", 0.75, 0.91)
