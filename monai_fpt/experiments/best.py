@@ -46,7 +46,6 @@ def leave_best(recipe: FPTRecipe, trial: Path) -> FPTEvaluation:
             "cache_dir": str(recipe.store.path),
             "device": str(recipe.device),
             "aggregate": aggregate,
-            "use_features": value("use_features"),
             "batch_size": value("batch_size"),
             "report": False,
             "track": False,

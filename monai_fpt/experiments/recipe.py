@@ -3,7 +3,8 @@
 Everything of a training (network, loss, augmentation, optimizer, schedule, data set, cache) is made by the bundle's own
 configuration, with what the caller overrides and with the presets the caller names; nothing of it is repeated here. What
 is replaced is the loop around it: where the configuration asks for something that the loop of this room does not do,
-:func:`stack_refusal` says what, and the training is run by the bundle itself.
+:func:`stack_refusal` says what, and the training is run by the bundle itself. The loop does what the bundle's own sections
+``train`` and ``validate`` say; of these only the settings in ``_FREE`` are read from them and may differ.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from monai_fpt.handlers import fpt_clear_errors, fpt_flag
 
 __all__ = ["FPTRecipe", "open_recipe", "stack_refusal", "train_parser"]
 
+_ABSENT = object()
 _TRAINABLE = "$[p for p in @network.parameters() if p.requires_grad]"
-_KNOWN: dict[str, set[str]] = {  # what the loop of this room does: component to its arguments
+_KNOWN: dict[str, set[str]] = {  # optimizers and schedules of this room's loop: component to its arguments
     "torch.optim.AdamW": {"params", "lr", "betas", "eps", "weight_decay", "amsgrad"},
     "torch.optim.Adam": {"params", "lr", "betas", "eps", "weight_decay", "amsgrad"},
     "torch.optim.SGD": {"params", "lr", "momentum", "dampening", "weight_decay", "nesterov"},
@@ -34,34 +36,17 @@ _KNOWN: dict[str, set[str]] = {  # what the loop of this room does: component to
     "torch.optim.lr_scheduler.LinearLR": {"*"},
     "torch.optim.lr_scheduler.ConstantLR": {"*"},
     "torch.optim.lr_scheduler.LambdaLR": {"*"},
-    "Compose": {"transforms"},
-    "CopyItemsd": {"*"},
-    "Activationsd": {"*"},
-    "MeanEnsembled": {"keys", "output_key", "_disabled_"},
     "monai_fpt.transforms.*": {"*"},
-    "monai_fpt.features.FeatureDataset": {"data", "store", "transform", "use_features", "views", "load"},
-    "DataLoader": {"dataset", "batch_size", "shuffle", "drop_last", "num_workers"},
-    "SimpleInferer": set(),
-    "monai_fpt.handlers.FPTMetricHandler": {"score", "task", "_disabled_"},
-    "monai_fpt.handlers.FPTEpochSeedHandler": {"seed"},
-    "monai_fpt.handlers.FPTClassWeightHandler": {"loss"},
-    "monai_fpt.handlers.FPTGradientClipHandler": {"max_norm"},
-    "LrScheduleHandler": {"lr_scheduler", "print_lr", "epoch_level"},
-    "ValidationHandler": {"validator", "interval", "epoch_level"},
-    "monai_fpt.handlers.FPTProgressHandler": {"*"},
-    "monai_fpt.handlers.FPTTrackingHandler": {"*"},
-    "monai_fpt.handlers.FPTCheckpointHandler": {"*"},
-    "monai.engines.PrepareBatchExtraInput": {"extra_keys"},
-    "SupervisedTrainer": {
-        *("max_epochs", "device", "train_data_loader", "network", "loss_function", "optimizer", "inferer"),
-        *("prepare_batch", "postprocessing", "key_train_metric", "train_handlers", "amp"),
-    },
-    "SupervisedEvaluator": {
-        *("device", "val_data_loader", "network", "inferer", "prepare_batch", "postprocessing", "key_val_metric"),
-        *("additional_metrics", "val_handlers", "metric_cmp_fn", "amp"),
-    },
+    "Compose": {"transforms"},
 }
-_NEEDED = ("FPTEpochSeedHandler", "FPTGradientClipHandler", "LrScheduleHandler", "ValidationHandler")
+_FREE = (  # ids below train and validate that the loop reads, as shell patterns
+    "train#preprocessing#*",
+    "validate#preprocessing#*",
+    "train#handlers#*#max_norm",
+    "train#handlers#*#interval",
+    "validate#key_metric#*",
+    "validate#additional_metrics#*",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +124,20 @@ def train_parser(overrides: Mapping[str, Any], configs: Sequence[str] = ()) -> C
 
 def stack_refusal(parser: ConfigParser) -> str:
     """What of a configuration the loop of this room does not do; empty where it does everything."""
-    config = parser.config
-    sections = {name: config.get(name) for name in ("train", "validate", "optimizer", "lr_scheduler")}
-    for where, component in _components(sections):
+    config, own = parser.config, train_parser({}).config
+    for section in ("train", "validate"):
+        theirs, ours = _leaves(config.get(section), section), _leaves(own[section], section)
+        for where in sorted(theirs.keys() | ours.keys()):
+            free = any(fnmatch.fnmatchcase(where, pattern) for pattern in _FREE)
+            if not free and theirs.get(where, _ABSENT) != ours.get(where, _ABSENT):
+                return f"{where} is {theirs[where]!r}" if where in theirs else f"{where} is missing"
+    free_parts = {
+        "optimizer": config.get("optimizer"),
+        "lr_scheduler": config.get("lr_scheduler"),
+        "train#preprocessing": config["train"]["preprocessing"],
+        "validate#preprocessing": config["validate"]["preprocessing"],
+    }
+    for where, component in _components(free_parts):
         target = str(component["_target_"])
         allowed = next((keys for name, keys in _KNOWN.items() if fnmatch.fnmatchcase(target, name)), None)
         if allowed is None:
@@ -149,20 +145,23 @@ def stack_refusal(parser: ConfigParser) -> str:
         extra = sorted(set(component) - allowed - {"_target_"})
         if extra and "*" not in allowed:
             return f'{where} ("{target}") has {", ".join(extra)}'
-    handlers = [str(one.get("_target_")).rpartition(".")[2] for one in parser.get("train#handlers")]
-    missing = [name for name in _NEEDED if handlers.count(name) != 1]
-    if missing:
-        return f"train#handlers has not one {missing[0]}"
     if config["optimizer"].get("params") != _TRAINABLE:
         return "the optimizer treats some weights otherwise than others"
-    by_step = next(one for one in parser.get("train#handlers") if one["_target_"] == "LrScheduleHandler")
-    if by_step.get("epoch_level", True) is not False:
-        return "the learning rate changes by epoch and not by step"
-    if parser.get("train#dataloader#shuffle") is not True:
-        return "the training images are not shuffled"
-    if str(config["loss"].get("_target_")) != "monai_fpt.networks.FPTLoss":
-        return f'the loss is "{config["loss"].get("_target_")}"'
+    if (
+        str(config["loss"].get("_target_")) != "monai_fpt.networks.FPTLoss"
+        or config["loss_function"] != own["loss_function"]
+    ):
+        return f'the loss is "{config["loss"].get("_target_")}", {config["loss_function"]}'
     return "amp is on" if fpt_flag(parser.get_parsed_content("amp"), "amp") else ""
+
+
+def _leaves(node: Any, where: str) -> dict[str, Any]:
+    """Every value of a part of a configuration by its id; an empty list or dictionary is a value."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    found: dict[str, Any] = {}
+    for name, child in children:
+        found |= _leaves(child, f"{where}#{name}")
+    return found or {where: node}
 
 
 def _components(node: Any, where: str = "") -> list[tuple[str, dict[str, Any]]]:

@@ -34,6 +34,7 @@ class FPTModelCard:
         reader: how image files are read: the options of the reader, plain JSON.
         preparing: what is done to images before the backbone's resize: a list of MONAI transform entries, plain JSON.
             Another process rebuilds them from here, so a model is never asked about images prepared otherwise.
+        use_features: False for the side network alone, trained on zeros instead of features, to compare with.
 
     Raises:
         ValueError: ``reader`` or ``preparing`` is no plain JSON.
@@ -47,6 +48,7 @@ class FPTModelCard:
     ordered: bool = False
     reader: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preparing: Sequence[Mapping[str, Any]] = ()
+    use_features: bool = True
 
     def __post_init__(self) -> None:
         for name in ("reader", "preparing"):
@@ -70,6 +72,7 @@ class FPTModelCard:
             "ordered": self.ordered,
             "reader": self.reader,
             "preparing": self.preparing,
+            "use_features": self.use_features,
         }
         write_whole(Path(path), json.dumps(content, indent=1))
 
@@ -123,6 +126,20 @@ class FPTModelCard:
                 "Images would be read or prepared otherwise than in the training of this model; leave reader, preparing and "
                 "image_size as the model has them, or use the version of monai-fpt that it was trained with."
             )
+
+    def require_features(self) -> FPTModelCard:
+        """The card itself, of a model that may be asked about images: one that learned without features never saw what the network would
+        give it, so that its answers would be wrong.
+
+        Raises:
+            ValueError: the model was trained without features.
+        """
+        if not self.use_features:
+            raise ValueError(
+                "This model was trained without features (use_features false), to compare with: it can be evaluated, and neither predict, "
+                "be exported nor be registered; train with use_features true."
+            )
+        return self
 
     def normalization(self, backbone_mean: Sequence[float], backbone_std: Sequence[float]) -> dict[str, Any]:
         """``mean`` and ``std`` the network was trained with; the backbone's own for an untrained one."""

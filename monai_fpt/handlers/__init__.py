@@ -12,7 +12,7 @@ from monai_fpt.handlers.checkpoint import FPTCheckpointHandler, fpt_strictly_bet
 from monai_fpt.handlers.class_weights import FPTClassWeightHandler
 from monai_fpt.handlers.clip import FPTGradientClipHandler
 from monai_fpt.handlers.errors import fpt_clear_errors, fpt_root_cause
-from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_tracked_params
+from monai_fpt.handlers.executed import fpt_executed_config, fpt_log_run, fpt_sections, fpt_tracked_params
 from monai_fpt.handlers.groups import FPTGroupScores, fpt_require_one_label
 from monai_fpt.handlers.metric import FPTMetricHandler
 from monai_fpt.handlers.predictions import FPTPredictionSaver
@@ -48,6 +48,7 @@ __all__ = [
     "fpt_require_model",
     "fpt_require_one_label",
     "fpt_root_cause",
+    "fpt_sections",
     "fpt_strictly_better",
     "fpt_tracked_params",
     "fpt_tracking_uri",

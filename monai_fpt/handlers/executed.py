@@ -21,7 +21,7 @@ from monai_fpt.handlers._told import kept, told
 from monai_fpt.handlers.checkpoint import MODEL_FILE
 from monai_fpt.handlers.run_dir import CARD_FILE
 
-__all__ = ["fpt_executed_config", "fpt_log_run", "fpt_tracked_params"]
+__all__ = ["fpt_executed_config", "fpt_log_run", "fpt_sections", "fpt_tracked_params"]
 
 
 def fpt_executed_config() -> dict[str, Any]:
@@ -35,6 +35,12 @@ def fpt_executed_config() -> dict[str, Any]:
         frame = frame.f_back  # type: ignore[assignment]
     config = found.get() if found is not None else None
     return copy.deepcopy(config) if isinstance(config, dict) else {}
+
+
+def fpt_sections(*names: str) -> list[Any]:
+    """Some sections of the raw configuration whose expression is being evaluated, to tell whether two configurations differ there."""
+    config = fpt_executed_config()
+    return [config.get(name) for name in names]
 
 
 def fpt_tracked_params(config: Mapping[str, Any]) -> dict[str, Any]:

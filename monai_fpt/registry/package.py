@@ -174,7 +174,7 @@ def package_model(
     run, target = Path(run_dir), Path(folder)
     if target.exists():
         raise FileExistsError(f'"{target}" exists already; give a new folder for the package, or delete it.')
-    card = FPTModelCard.load(run / CARD_FILE)
+    card = FPTModelCard.load(run / CARD_FILE).require_features()
     state = load_adapter(run)
     config = _with_local_weights(card.network, backbone_weights)
     weights_sha256, trunk = _checked_trunk(config, state)

@@ -156,7 +156,7 @@ class FPTPredictor:
             UserWarning: the calibration does not say of which weights it is, and is left out.
         """
         folder = Path(folder)
-        card = FPTModelCard.load(folder / CARD_FILE)
+        card = FPTModelCard.load(folder / CARD_FILE).require_features()
         state = load_adapter(folder)
         weights = card.network.backbone_weights
         if (folder / BACKBONE_FILE).is_file():

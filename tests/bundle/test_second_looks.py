@@ -76,7 +76,11 @@ def test_resume_false_as_a_word_does_not_resume(trained: Path, images: Path) -> 
     assert "holds a training already" in refused("train", tiny_overrides(images, trained) | {"resume": "false"})
 
 
-@pytest.mark.parametrize("changed", [{"max_epochs": 5}, {"learning_rate": 0.1}, {"seed": 7, "split_seed": 0}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [{"max_epochs": 5}, {"learning_rate": 0.1}, {"seed": 7, "split_seed": 0}, {"optimizer#betas": [0.5, 0.5]}],
+    ids=str,
+)
 def test_a_resume_with_other_settings_is_refused(trained: Path, images: Path, changed: dict[str, Any]) -> None:
     before = (trained / "model.pt").read_bytes()
     said = refused("train", tiny_overrides(images, trained) | {"resume": True, "track": False} | changed)

@@ -13,9 +13,11 @@ import pytest
 import torch
 from experiment_toys import COUNTS, small_overrides
 
+from monai_fpt.bundle import run_bundle
 from monai_fpt.compare.ablation import ablation_arms
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTCrossValidation, run_cross_validation, run_search
+from monai_fpt.experiments.recipe import stack_refusal, train_parser
 from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics import FPTPredictions
 from monai_fpt.networks import FPTClassifier, FPTConfig, FrozenViT
@@ -153,6 +155,79 @@ def test_what_the_stack_does_not_do_is_said_and_left_to_the_bundle(
     found = run_cross_validation(sampled, folds=2)
     assert {run.engine for run in found.runs} == {"bundle"}
     assert "persistent_workers" in capsys.readouterr().out
+
+
+IGNORED = {
+    "train#dataloader#drop_last": False,
+    "train#dataloader#batch_size": 3,
+    "train#dataset#data": "$@data.validation",
+    "train#trainer#loss_function": "$torch.nn.CrossEntropyLoss(label_smoothing=0.5)",
+    "train#trainer#max_epochs": 1,
+    "train#trainer#amp": True,
+    "validate#dataset#use_features": False,
+    "validate#evaluator#metric_cmp_fn": "$lambda new, best: new >= best",
+    "train#handlers#7#config_digest": "other",
+    "loss_function": "$torch.nn.CrossEntropyLoss()",
+    "optimizer#foreach": False,
+}
+
+
+@pytest.mark.parametrize("setting", IGNORED)
+def test_a_setting_that_only_the_bundle_obeys_is_left_to_the_bundle(setting: str, overrides: dict[str, Any]) -> None:
+    assert stack_refusal(train_parser(overrides)) == ""
+
+    refusal = stack_refusal(train_parser(overrides | {setting: IGNORED[setting]}))
+
+    assert setting.rpartition("#")[2] in refusal or setting.startswith("loss")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"optimizer#betas": [0.5, 0.5]},
+        {"train#handlers#2#max_norm": 0.5},
+        {"train#preprocessing#transforms#0#brightness": 0.0},
+        {
+            "validate#key_metric": {
+                "accuracy": {"_target_": "monai_fpt.handlers.FPTMetricHandler", "score": "accuracy", "task": "@task"}
+            }
+        },
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_a_setting_that_the_stack_reads_gives_what_the_bundle_gives(
+    setting: dict[str, Any], overrides: dict[str, Any], stacked: FPTCrossValidation
+) -> None:
+    found = {}
+    for engine in ("stack", "bundle"):
+        other = overrides | setting | {"run_dir": f"{overrides['run_dir']}_{engine}"}
+        found[engine] = run_cross_validation(other, folds=2, engine=engine, quiet=True).runs
+
+    for ours, theirs in zip(found["stack"], found["bundle"], strict=True):
+        assert ours.best_epoch == theirs.best_epoch
+        assert np.abs(ours.predictions["test"].logits - theirs.predictions["test"].logits).max() < 1e-5
+
+
+def test_the_best_of_a_search_over_features_is_tested_as_it_was_trained(overrides: dict[str, Any]) -> None:
+    found = run_search(overrides | {"max_epochs": 1}, trials=1, space={"use_features": [False]}, quiet=True)
+
+    card = FPTModelCard.load(found.folder / "best" / "model.json")
+    assert not card.use_features
+    tested = FPTPredictions.load(found.folder / "best" / "test_predictions.json")
+    again = found.folder / "again"
+    run_bundle(
+        "evaluate",
+        {
+            **{name: overrides[name] for name in ("dataset_dir", "cache_dir", "device")},
+            "run_dir": str(found.folder / "best"),
+            "output_dir": str(again),
+            "use_features": True,
+            "report": False,
+            "track": False,
+        },
+    )
+    with_features = FPTPredictions.load(again / "test_predictions.json")
+    assert np.abs(tested.logits - with_features.logits).max() > 1e-4
 
 
 @pytest.mark.slow

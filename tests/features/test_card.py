@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,22 @@ def test_a_field_of_a_later_version_is_refused(toy: Toy, tmp_path: Path) -> None
 def test_a_trained_network_is_normalised_as_in_training_and_an_untrained_one_as_its_backbone(toy: Toy) -> None:
     assert full(toy).normalization((0.5,) * 3, (0.5,) * 3) == {"mean": (0.1, 0.2, 0.3), "std": (0.3, 0.2, 0.1)}
     assert FPTModelCard(CONFIG).normalization([0.4] * 3, [0.6] * 3) == {"mean": (0.4,) * 3, "std": (0.6,) * 3}
+
+
+def test_a_network_that_learned_without_features_says_so_and_is_not_asked(toy: Toy, tmp_path: Path) -> None:
+    alone = dataclasses.replace(full(toy), use_features=False)
+    alone.save(tmp_path / "model.json")
+
+    assert FPTModelCard.load(tmp_path / "model.json") == alone
+    assert full(toy).require_features() == full(toy)
+    with pytest.raises(ValueError, match="trained without features"):
+        alone.require_features()
+
+
+def test_a_card_of_before_is_of_a_network_with_features(toy: Toy, tmp_path: Path) -> None:
+    full(toy).save(tmp_path / "model.json")
+    content = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    del content["use_features"]
+    (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
+
+    assert FPTModelCard.load(tmp_path / "model.json") == full(toy)
