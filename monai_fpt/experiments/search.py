@@ -15,7 +15,7 @@ Decisions:
   often the test was looked at.
 - Trials are proposed in groups, of which none knows another's result; TPE's constant liar keeps them apart. The
   sampler's seed is the search's seed and the number of trials that are finished, so a search that was stopped and goes
-  on proposes what an uninterrupted one does.
+  on proposes what an uninterrupted one does; one that ended with a smaller group, and is prolonged, does not.
 - What changes the features (backbone, image size, preprocessing) cannot be searched: that needs another cache, and is
   refused by name.
 - With several seeds, ``best`` is the first seed's model of the best trial, not the luckiest seed's.

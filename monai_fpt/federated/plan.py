@@ -53,7 +53,42 @@ SITE_SETTINGS = (
 """The ids of ``train.json`` that a site decides by itself."""
 _FORMAT = "monai_fpt federation"
 _PLAN, _CARD, _WEIGHTS = "federation.json", "model.json", "initial.pt"
-_NOT_PLANNED = ("max_epochs", "resume", "classes", "federation", *(s for s in SITE_SETTINGS if s != "backbone_weights"))
+_NOT_PLANNED = (  # ids, whole or in part, that are given by name, are a site's own, or say what it reads and where it writes
+    *(
+        "max_epochs",
+        "resume",
+        "classes",
+        "federation",
+        "imports",
+        "bundle_root",
+        "output_dir",
+        "data",
+        "store",
+        "spec",
+        "extraction",
+    ),
+    *(
+        "views",
+        "side_loading",
+        "card",
+        "tracker",
+        "test",
+        "best_validation",
+        "initialize",
+        "run",
+        "training",
+        "finalize",
+    ),
+    *(
+        "train#dataset",
+        "train#dataloader",
+        "train#handlers",
+        "validate#dataset",
+        "validate#dataloader",
+        "validate#handlers",
+    ),
+    *(s for s in SITE_SETTINGS if s != "backbone_weights"),
+)
 
 
 def train_configs() -> list[str]:
@@ -88,7 +123,8 @@ class FPTFederation:
                 f"A federation needs at least one round and one local epoch, not {self.rounds} and {self.local_epochs}."
             )
         for name in self.settings:
-            if name.replace("::", "#").split("#")[0] in _NOT_PLANNED:
+            parts = name.replace("::", "#").lstrip("+").split("#")
+            if any("#".join(parts[:length]) in _NOT_PLANNED for length in (1, 2)):
                 raise ValueError(
                     f'"{name}" cannot be a common setting of a federation; rounds, local_epochs and classes are given by name, and what '
                     "lies on a site is set there."

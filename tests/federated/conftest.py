@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from federated_toys import CLASSES, SETTINGS, averaged, copied, draw_site
-
-ROUNDS = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Federated:
-    """What went over the wire in every round, and what came out."""
-
-    plan: Path
-    runs: list[Path]
-    sent: list[dict[str, torch.Tensor]]
-    received: list[list[dict[str, torch.Tensor]]]
-    rates: list[float]
-    weights: dict[str, torch.Tensor]
+from federated_toys import CLASSES, ROUNDS, SETTINGS, Federated, averaged, copied, draw_site
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's or timm's first import
 
+ROUNDS = 2
 CLASSES = ("benign", "malignant")
 SPLITS = ("train", "val", "test")
 SETTINGS: dict[str, Any] = {
@@ -24,6 +26,18 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 4,
     "learning_rate": 0.005,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Federated:
+    """What went over the wire in every round, and what came out."""
+
+    plan: Path
+    runs: list[Path]
+    sent: list[dict[str, Tensor]]
+    received: list[list[dict[str, Tensor]]]
+    rates: list[float]
+    weights: dict[str, Tensor]
 
 
 def draw_site(root: Path, seed: int = 0, classes: Sequence[str] = CLASSES, count: int = 4) -> Path:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Federated
-from federated_toys import CLASSES, num_bytes
+from federated_toys import CLASSES, Federated, num_bytes
 from mlflow import MlflowClient
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score

@@ -17,6 +17,7 @@ from monai_fpt.features import FPTModelCard
 from monai_fpt.federated import FPTFederation, FPTMonaiAlgo, fpt_require_agreed, fpt_require_federable
 from monai_fpt.federated.client import SITE_VARIABLE, site_settings
 from monai_fpt.handlers import fpt_root_cause
+from monai_fpt.networks import FPTConfig
 
 
 def test_a_plan_is_read_as_it_was_written(plan: Path) -> None:
@@ -37,10 +38,23 @@ def test_a_plan_tells_no_path_of_the_backbone(tmp_path: Path) -> None:
     assert "someone" not in (tmp_path / "federation.json").read_text() + (tmp_path / "model.json").read_text()
 
 
-@pytest.mark.parametrize("name", ["dataset_dir", "run_dir", "max_epochs", "resume", "tracking_uri"])
-def test_a_plan_cannot_say_what_a_site_reads_or_where_it_writes(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        FPTFederation.plan(CLASSES, 1, 1, {**SETTINGS, name: "x"})
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("dataset_dir", "run_dir", "max_epochs", "resume", "tracking_uri"),
+        "data#dataset_dir",
+        "data::data_list",
+        "store#path",
+        "+tracker",
+        "train#dataset#data",
+        "train#handlers#7#run_dir",
+    ],
+)
+def test_a_plan_cannot_say_what_a_site_reads_or_where_it_writes(setting: str) -> None:
+    card = FPTModelCard(FPTConfig(backbone="vit_tiny_patch16_224", num_classes=2), classes=("a", "b"))
+    with pytest.raises(ValueError, match="cannot be a common setting"):
+        FPTFederation(card, {}, 1, 1, {setting: "/elsewhere"})
+    FPTFederation(card, {}, 1, 1, {"learning_rate": 0.1, "network_config#side_size": 64, "optimizer#betas": [0.5, 0.9]})
 
 
 def test_a_plan_without_rounds_or_with_one_class_is_refused() -> None:

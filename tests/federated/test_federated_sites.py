@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROUNDS, Federated
-from federated_toys import CLASSES, SETTINGS, copied, num_bytes
+from federated_toys import CLASSES, ROUNDS, SETTINGS, Federated, copied, num_bytes
 from mlflow import MlflowClient
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.exchange_object import ExchangeObject
