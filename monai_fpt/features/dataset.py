@@ -63,7 +63,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         self.stores = (store, *views)
         self.load = load
         self._entries: dict[int, list[FeatureEntry]] = {}
-        self._common: set[str] = set()
+        self._common: set[str] | None = None
         if views:  # without them there is nothing to seed, and transforms keep the numbers they had
             self._draw = _Draw(len(self.stores))
 
@@ -81,6 +81,8 @@ class FeatureDataset(Dataset[dict[str, Any]]):
                 else torch.zeros_like(features)
             )
         listed = self.data[index]
+        if self._common is None:
+            self._common = set.intersection(*(set(item) for item in self.data))
         item = {name: value for name, value in listed.items() if name in self._common}
         item |= {
             "group": str(listed.get("group", listed["key"])),
@@ -119,7 +121,6 @@ class FeatureDataset(Dataset[dict[str, Any]]):
                     f'"{missing[0]}"; run the extraction again.'
                 )
             self._entries[view] = [entry for entry in found if entry is not None]
-            self._common = set.intersection(*(set(item) for item in self.data))
         return self._entries[view]
 
     def _image(self, item: Mapping[str, Any], thumbnail: Tensor) -> Tensor:

@@ -7,13 +7,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from monai_fpt.networks._recording import is_recorded
 from monai_fpt.networks.importance import attend
 
 __all__ = ["Tap", "Tapped", "announced", "unsupported"]
+
+
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)  # what torch.compile uses
 
 
 class Tapped(Exception):
@@ -41,6 +48,8 @@ class Tap(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is F.linear:
+            return linear(*args, **kwargs)
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
         self.calls_in_block += 1
@@ -68,6 +77,17 @@ class Tap(TorchFunctionMode):
         if is_causal or enable_gqa or self.calls_in_block != 1:
             raise unsupported("its attention is causal, grouped or split in several calls per block")
         return self.read(self.block, query, key, value, attn_mask, scale)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` without gradients; in float32 on a CPU by oneDNN, whose product is a tenth faster there than MKL's on processors that are not
+    Intel's, and equal to rounding.
+    """
+    plain = input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32
+    if plain and _ONEDNN and not torch.is_autocast_enabled("cpu") and not is_recorded():
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+        return product
+    return F.linear(input, weight, bias)
 
 
 def unsupported(why: str) -> ValueError:
