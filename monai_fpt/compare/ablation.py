@@ -14,10 +14,14 @@ import torch
 from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo
 from monai_fpt.networks import FPTClassifier, FPTConfig, FrozenViT
 
-__all__ = ["ablation_arms", "ablation_names"]
+__all__ = ["ABLATION_SOURCES", "ablation_arms", "ablation_names"]
 
+_NETWORK = "network_config#"
 _PAPER = "ablation of the paper"
 _OURS = "ablation of this package"
+ABLATION_SOURCES = (_PAPER, _OURS)
+"""Sources of arms that are no method of their own; the predecessor FPT is one."""
+_ANYWAY = "the recipe does this anyway"
 
 _MIRROR = {"_target_": "monai.transforms.Flipd", "keys": "image", "spatial_axis": 1}
 _MIRRORED = {  # one of the views that training draws from, see FeatureDataset
@@ -51,7 +55,9 @@ def ablation_arms(
     """
     arms: dict[str, FPTArmInfo] = {}
     skipped: dict[str, str] = {}
-    for name, line, source, overrides in _changes(backbone.depth):
+    for name, line, source, plain in _changes(backbone.depth):
+        by_ratio = f"{_NETWORK}token_ratio" in plain and config.num_tokens is not None  # which would win
+        overrides = {**plain, f"{_NETWORK}num_tokens": None} if by_ratio else plain
         alike = next((arm.name for arm in arms.values() if arm.overrides == overrides), "")
         why = f"it is {alike} here" if alike else _impossible(overrides, config, backbone, feature_dtype)
         if why:
@@ -63,7 +69,7 @@ def ablation_arms(
 
 def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
     """Name, what it is, whose idea it is, ids of the configuration."""
-    network = "network_config#"
+    network = _NETWORK
     found: list[tuple[str, str, str, Mapping[str, Any]]] = [
         (f"token_ratio_{ratio:g}", f"{ratio:.0%} of the tokens kept", _PAPER, {f"{network}token_ratio": ratio})
         for ratio in (0.05, 0.1, 0.5, 1.0)
@@ -111,19 +117,20 @@ def _impossible(overrides: Mapping[str, Any], config: FPTConfig, backbone: Froze
         "side_size": config.side_pixels(backbone.patch_size),
     }
     fields = {name.rpartition("#")[2]: value for name, value in overrides.items()}
+    counted = {"token_ratio", "num_tokens"} & set(fields)  # two ways to say how many tokens are kept
     if fields.get("feature_dtype") == feature_dtype or any(
-        name in now and now[name] == value for name, value in fields.items()
+        name in now and now[name] == value for name, value in fields.items() if name not in counted
     ):
-        return "the recipe does this anyway"
+        return _ANYWAY
     if "prefix_tokens" in fields and not backbone.num_prefix_tokens:
         return "the backbone has neither CLS token nor registers"
-    if fields.get("num_tokens", 0) > backbone.num_all_tokens:
+    if (fields.get("num_tokens") or 0) > backbone.num_all_tokens:
         return f"the backbone has only {backbone.num_all_tokens} tokens"
     known = {field.name for field in dataclasses.fields(FPTConfig)}
     changed = {name: value for name, value in fields.items() if name in known}
     try:
         with torch.device("meta"):
-            FPTClassifier(dataclasses.replace(config, backbone_weights=None, **changed))
+            network = FPTClassifier(dataclasses.replace(config, backbone_weights=None, **changed))
     except ValueError as error:
         return str(error).rstrip(".")
-    return ""
+    return _ANYWAY if counted and network.backbone.num_tokens == backbone.num_tokens else ""

@@ -14,15 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from monai_fpt.bundle import fpt_bundle_root
 from monai_fpt.compare.arms import FPTArmInfo
+from monai_fpt.compare.caches import open_counted
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTMemberPlan
 from monai_fpt.experiments.member import collated
-from monai_fpt.experiments.recipe import FPTRecipe, open_recipe
+from monai_fpt.experiments.recipe import FPTRecipe
 from monai_fpt.experiments.runs import finished_run, run_plans
-from monai_fpt.handlers import FPTTracker
+from monai_fpt.handlers import FPTTracker, fpt_flag
 from monai_fpt.networks.counting import learnable_parameters, training_bytes
 
 __all__ = ["adapter_recipe", "preset_path", "run_adapter"]
@@ -40,12 +43,13 @@ def preset_path(name: str) -> Path:
     return path
 
 
-def adapter_recipe(info: FPTArmInfo, base: FPTRecipe) -> FPTRecipe:
+def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, extraction: list[dict[str, Any]]) -> FPTRecipe:
     """The recipe of an arm, its cache filled.
 
     Args:
         info: of the arm.
         base: the recipe that all arms share.
+        extraction: gets what it took to fill caches.
 
     Raises:
         ValueError: the arm's settings do not fit the backbone, or its data list is not the same.
@@ -63,7 +67,7 @@ def adapter_recipe(info: FPTArmInfo, base: FPTRecipe) -> FPTRecipe:
         folder = folder.parent / f"{folder.name}_{spec.fingerprint[:8]}"
     elif not overrides.get("views"):
         return recipe
-    opened = open_recipe(overrides | {"cache_dir": str(folder)}, configs)
+    opened = open_counted(overrides | {"cache_dir": str(folder)}, configs, folder, extraction)
     if opened.data.digest != base.data.digest:
         raise ValueError(
             f'compare: the arm "{info.name}" has another data list than the others; leave its ids of the data out.'
@@ -97,6 +101,7 @@ def run_adapter(
     data_of: Mapping[int, FPTDataList],
     settings: Mapping[str, Any],
     tracker: FPTTracker,
+    extraction: list[dict[str, Any]],
     *,
     engine: str,
     at_once: int,
@@ -110,6 +115,7 @@ def run_adapter(
         data_of: seed to its data list.
         settings: to keep beside the results.
         tracker: of the comparison.
+        extraction: gets what it took to fill caches.
         engine: see :func:`monai_fpt.experiments.runs.run_plans`.
         at_once: trained side by side at most.
         quiet: print nothing.
@@ -117,7 +123,7 @@ def run_adapter(
     Returns:
         a run a seed, in their order.
     """
-    recipe = adapter_recipe(info, base)
+    recipe = adapter_recipe(info, base, extraction)
     plans = [
         FPTMemberPlan(f"{info.name}/seed_{seed}", data, {"seed": seed, "split_seed": seed, "report": False})
         for seed, data in data_of.items()
@@ -125,16 +131,21 @@ def run_adapter(
     folders = [base.run_dir / plan.name for plan in plans]
     known = [FPTArmRun.load(folder, settings) for folder in folders]
     untrained = [not (folder / "training.json").is_file() for folder in folders]
+    stopped = [new and (folder / "last.pt").is_file() for folder, new in zip(folders, untrained, strict=True)]
+    timed = [new and not half for new, half in zip(untrained, stopped, strict=True)]
     if any(untrained):
         tracker.start()  # the store's first answer is no arm's time
+    if any(stopped):  # they go on where they were stopped: what is left of one is not the time of a training
+        halves = [plan for plan, half in zip(plans, stopped, strict=True) if half]
+        run_plans(recipe, halves, tracker, engine=engine, at_once=at_once, report=False, quiet=quiet)
     began = time.monotonic()
     run_plans(recipe, plans, tracker, engine=engine, at_once=at_once, report=False, quiet=quiet)
-    seconds = (time.monotonic() - began) / max(1, sum(untrained))
+    seconds = (time.monotonic() - began) / max(1, sum(timed))
     if all(run is not None for run in known):
         return [run for run in known if run is not None]
     learnable, memory = _cost(recipe, plans[0])
     found = []
-    for seed, folder, run, is_new in zip(data_of, folders, known, untrained, strict=True):
+    for seed, folder, run, is_new in zip(data_of, folders, known, timed, strict=True):
         found.append(
             run or _record(info.name, seed, folder, learnable, memory, seconds if is_new else math.nan, settings)
         )
@@ -163,7 +174,11 @@ def _record(
 
 
 def _cost(recipe: FPTRecipe, plan: FPTMemberPlan) -> tuple[int, int]:
-    """Learnable parameters, and bytes of a step of the bundle's own network, loss, optimizer and batch."""
+    """Learnable parameters, and bytes of a step of the bundle's own network, loss, optimizer and batch.
+
+    Where features are not used, the network is given zeros in their place. One zero a head says the same as many (attention over equal keys
+    gives their one value), so that such an arm is charged for no features.
+    """
     parser = recipe.parser(plan.overrides)
     parser["data"] = plan.data
     value = parser.get_parsed_content
@@ -171,6 +186,9 @@ def _cost(recipe: FPTRecipe, plan: FPTMemberPlan) -> tuple[int, int]:
     rows = range(min(int(value("batch_size")), len(dataset)))
     images, features, labels = collated([dataset[row] for row in rows])
     device = recipe.device
+    if not fpt_flag(value("use_features"), "use_features"):
+        shape = (features[0] if isinstance(features, tuple) else features).shape
+        features = torch.zeros((), dtype=torch.float16, device=device).expand(*shape[:4], 1, shape[5])
     parts = [part.to(device) for part in (features if isinstance(features, tuple) else (features,))]
     given: Any = type(features)(*parts) if isinstance(features, tuple) else parts[0]
     images, labels = images.to(device), labels.to(device)

@@ -39,7 +39,8 @@ class FPTArmData:
         tokens: section to the tokens (N, T, C) of the last layer, float32, prefix tokens first; in the order of ``data``.
         num_prefix_tokens: how many of the T tokens are CLS or registers.
         has_class_token: whether the first of them is a CLS token.
-        work_dir: an arm may keep decoded images there; deleted by the harness when the arm is done.
+        work_dir: an arm may keep decoded images there; all arms and seeds of a
+            comparison share it, and the harness deletes it when the comparison is done.
         device: to compute on.
         class_weights: ``"equal"``, ``"balanced"`` or ``"decaying"``, as the recipe has it; see :class:`~monai_fpt.networks.FPTLoss`.
         mean, std: the recipe's normalisation of images in [0, 1], a number a channel.

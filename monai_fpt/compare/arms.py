@@ -214,4 +214,7 @@ def with_options(info: FPTArmInfo, options: Mapping[str, Any]) -> FPTArmInfo:
         raise ValueError(
             f'compare: the arm "{info.name}" has no {", ".join(unknown)}; it has {", ".join(known) or "no settings"}.'
         )
-    return dataclasses.replace(info, arm=dataclasses.replace(arm, **options))
+    try:
+        return dataclasses.replace(info, arm=dataclasses.replace(arm, **options))
+    except TypeError as error:  # an arm of the caller's own may check nothing
+        raise ValueError(f'compare: the arm "{info.name}" cannot take {dict(options)} ({error}).') from error

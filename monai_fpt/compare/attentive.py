@@ -17,6 +17,7 @@ from torch import nn
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
 from monai_fpt.compare.fit import FPTFittedHead, FPTHeadFitting
 from monai_fpt.compare.scoring import is_better
+from monai_fpt.compare.settings import require_number, require_whole, several_numbers
 
 __all__ = ["FPTAttentiveProbe"]
 
@@ -44,9 +45,13 @@ class FPTAttentiveProbe:
     q_proj: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "learning_rates", tuple(float(rate) for rate in self.learning_rates))
-        if not self.learning_rates:
-            raise ValueError("attentive_probe: learning_rates is empty; give at least one.")
+        arm = "attentive_probe"
+        object.__setattr__(self, "learning_rates", several_numbers(arm, "learning_rates", self.learning_rates))
+        if min(self.learning_rates) <= 0:
+            raise ValueError(f"{arm}: learning_rates={list(self.learning_rates)} must be numbers above 0.")
+        require_whole(arm, epochs=self.epochs, batch_size=self.batch_size, queries=self.queries)
+        require_number(arm, 0, weight_decay=self.weight_decay)
+        require_number(arm, 0, 1, warmup=self.warmup)
 
     def __call__(self, arm_data: FPTArmData, seed: int) -> FPTArmResult:
         """Train with every learning rate; validation chooses rate and epoch."""

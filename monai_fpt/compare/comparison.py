@@ -88,8 +88,8 @@ class FPTArmComparison:
         rows: arms in the order they were named.
         seeds: of the trainings.
         reference: the arm that others are compared with.
-        plainest: the arm that trains in the least time, of those that beat guessing where any does; others are compared with it for the
-            advice.
+        plainest: the arm that is the cheapest to train (:mod:`monai_fpt.compare.cheapest`), of those that beat guessing where any does;
+            others are compared with it for the advice.
         to_plainest: differences to that one.
         full: cost of full fine-tuning.
         images: of the test section.
@@ -103,7 +103,7 @@ class FPTArmComparison:
         stratified: whether patients of rare classes were drawn among themselves.
         aggregate: how images of a patient were put together; None counts images.
         skipped: arms that were left out, and why.
-        extraction: of each cache, its folder, images read for this comparison and seconds.
+        extraction: of each cache that was filled, its folder, the images read and seconds.
         backbone: name, its weights' fingerprint and image size, in words.
     """
 
@@ -155,7 +155,8 @@ class FPTArmComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON can hold it once NaN is null."""
-        from monai_fpt.compare.advice import advice_sentences, notes_of
+        from monai_fpt.compare.advice import advice_sentences
+        from monai_fpt.compare.notes import notes_of
 
         return {
             "format": "monai_fpt comparison",

@@ -6,7 +6,8 @@ Decisions:
   ensemble, which no one training is.
 - A resample draws patients with replacement, the same for all arms (paired), and seeds of every arm with replacement too. So an interval
   says what another test set and other seeds would give: a method that a seed can break has a wide one. Of a few seeds it is rough, and
-  the mean square between seeds is widened by n / (n - 1), for n drawn seeds vary by that much too little.
+  the mean square between seeds is widened by n / (n - 1), for n drawn seeds vary by that much too little. An arm's seeds are drawn by
+  its name: which other arms there are, and in what order, changes no interval.
 - p is the share of resamples on the other side of 0, doubled, never 0. Of all arms compared with one, p is corrected by Holm's rule; an
   arm is called better or worse where its interval does not hold 0 and the corrected p is at most 1 - level.
 """
@@ -26,7 +27,7 @@ from monai_fpt.report.measure import measured_summary
 from monai_fpt.report.resample import is_stratified, resampled_weights
 from monai_fpt.report.score import FPTScore, scores_of
 
-__all__ = ["FPTArmDifference", "differences_to", "drawn_auc", "holm"]
+__all__ = ["FPTArmDifference", "differences_to", "drawn_auc", "holm", "needed_resamples", "section_auc"]
 
 _Floats = npt.NDArray[np.float64]
 
@@ -74,7 +75,6 @@ def drawn_auc(
     first = next(iter(runs.values()))[0].predictions["test"]
     units = scored_units(first, aggregate=aggregate)
     parts = list(resampled_weights(units, bootstrap, seed))
-    random = np.random.default_rng([seed, 104729])
     found = {}
     for arm, own in runs.items():
         by_seed = []
@@ -86,6 +86,7 @@ def drawn_auc(
                 )
             counted = scored_units(predictions, aggregate=aggregate)
             by_seed.append(np.concatenate([measured_summary(counted, weights)["auc"] for weights in parts]))
+        random = np.random.default_rng([seed, 104729, *arm.encode()])
         found[arm] = _over_seeds(np.stack(by_seed), random)
     return found, is_stratified(units)
 
@@ -134,6 +135,16 @@ def _verdict(score: FPTScore, p_value: float, level: float) -> str:
     if math.isnan(score.low) or score.low <= 0 <= score.high or not p_value <= 1 - level + 1e-12:
         return "no difference shown"
     return "better" if score.value > 0 else "worse"
+
+
+def needed_resamples(comparisons: int, level: float) -> int:
+    """So many resamples are needed for the smallest p, corrected for so many comparisons, to be able to show anything.
+
+    Example:
+        >>> needed_resamples(1, 0.95), needed_resamples(3, 0.95)
+        (39, 119)
+    """
+    return math.ceil(2 * comparisons / (1 - level) - 1 - 1e-9)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -148,6 +148,8 @@ def _run(
     if info.tokens != "none":
         for section in ("training", "validation", "test"):
             arm_data.tokens(section)  # reading them is no arm's time, for they are read once for all
+    if callable(open_images := getattr(arm_of(info), "open_images", None)):
+        open_images(arm_data)  # likewise decoded images of tuning arms
     own = FPTTracker(
         folder,
         run_name=f"{tracker.run_name}/{info.name}/seed_{seed}",

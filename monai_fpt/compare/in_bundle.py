@@ -44,13 +44,7 @@ def compare_in_bundle(
         arms, reference, arm_options, shuffle_labels, bootstrap: of the comparison.
         seeds: numbers, or a text of numbers with commas between.
     """
-    numbers = (
-        [int(one) for one in seeds.split(",")]
-        if isinstance(seeds, str)
-        else [seeds]
-        if isinstance(seeds, int)
-        else seeds
-    )
+    numbers = _numbers_in(seeds) if isinstance(seeds, str) else [seeds] if isinstance(seeds, int) else seeds
     return run_comparison(
         overridden_ids(config),
         arms=arms,
@@ -60,3 +54,12 @@ def compare_in_bundle(
         shuffle_labels=shuffle_labels,
         bootstrap=bootstrap,
     )
+
+
+def _numbers_in(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f'compare: "{text}" are no seeds; write whole numbers with commas between, as 0,1,2.'
+        ) from None

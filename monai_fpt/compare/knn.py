@@ -20,6 +20,7 @@ from torch import Tensor
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
 from monai_fpt.compare.pooled import PooledTokens, expanded_log_probabilities, pooled_features, require_choice
 from monai_fpt.compare.scoring import is_better, validation_auc
+from monai_fpt.compare.settings import several_numbers
 
 __all__ = ["FPTNeighbours"]
 
@@ -32,7 +33,7 @@ class FPTNeighbours:
 
     Attributes:
         tokens: ``"class"``, ``"mean"`` or ``"both"``.
-        ks: numbers of neighbours to choose from; those beyond the training images are left out.
+        ks: numbers of neighbours to choose from; more than there are training images count as all of them.
     """
 
     tokens: PooledTokens = "class"
@@ -40,8 +41,8 @@ class FPTNeighbours:
 
     def __post_init__(self) -> None:
         require_choice(self.tokens, "knn")
-        object.__setattr__(self, "ks", tuple(int(k) for k in self.ks))
-        if not self.ks or min(self.ks) < 1:
+        object.__setattr__(self, "ks", several_numbers("knn", "ks", self.ks, whole=True))
+        if min(self.ks) < 1:
             raise ValueError(f"knn: ks={list(self.ks)} must be numbers of neighbours, at least 1 each.")
 
     def __call__(self, arm_data: FPTArmData, seed: int) -> FPTArmResult:

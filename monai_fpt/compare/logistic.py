@@ -20,6 +20,7 @@ from torch import Tensor
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
 from monai_fpt.compare.pooled import PooledTokens, expanded_log_probabilities, pooled_features, require_choice
 from monai_fpt.compare.scoring import is_better, validation_auc
+from monai_fpt.compare.settings import require_whole, several_numbers
 
 __all__ = ["FPTLinearProbe"]
 
@@ -42,8 +43,9 @@ class FPTLinearProbe:
 
     def __post_init__(self) -> None:
         require_choice(self.tokens, "logistic_regression")
-        object.__setattr__(self, "cs", tuple(float(c) for c in self.cs))
-        if not self.cs or min(self.cs) <= 0:
+        object.__setattr__(self, "cs", several_numbers("logistic_regression", "cs", self.cs))
+        require_whole("logistic_regression", max_iter=self.max_iter)
+        if min(self.cs) <= 0:
             raise ValueError(f"logistic_regression: cs={list(self.cs)} must be numbers above 0.")
 
     def __call__(self, arm_data: FPTArmData, seed: int) -> FPTArmResult:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
 from monai_fpt.compare.fit import FPTHeadFitting
+from monai_fpt.compare.settings import require_number, require_whole
 
 __all__ = ["FPTAttentionMIL", "FPTGatedAttention"]
 
@@ -68,6 +69,14 @@ class FPTAttentionMIL:
     epochs: int = 50
     patience: int | None = 10
     batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        arm = "attention_mil"
+        require_whole(arm, hidden=self.hidden, epochs=self.epochs, batch_size=self.batch_size)
+        if self.patience is not None:
+            require_whole(arm, patience=self.patience)
+        require_number(arm, 0, 1, dropout=self.dropout)
+        require_number(arm, 0, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
     def __call__(self, arm_data: FPTArmData, seed: int) -> FPTArmResult:
         """Train; validation chooses the epoch."""

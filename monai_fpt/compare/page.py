@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from monai_fpt._version import __version__
-from monai_fpt.compare.advice import advice_sentences, notes_of
+from monai_fpt.compare.advice import advice_sentences
 from monai_fpt.compare.comparison import FPTArmComparison
 from monai_fpt.compare.drawings import difference_forest, seed_dots
+from monai_fpt.compare.notes import notes_of
 from monai_fpt.compare.tables import comparison_rows, title_of, what_was_compared
 from monai_fpt.data.check.style import framed_page
 

@@ -5,6 +5,7 @@
     ARM/seed_0/test_predictions.json         likewise
 
 Adapters leave there what a training of the bundle leaves as well. A run with the same settings is taken as it is, one with others is refused.
+Version 1 did not keep all settings (:data:`_SINCE_2`); of its records those that are missing are taken to be the same.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any
 from monai_fpt.experiments._write import finite_json, write_json
 from monai_fpt.metrics import FPTPredictions, classification_scores
 
-__all__ = ["ARM_FILE", "FPTArmRun", "plain_json"]
+__all__ = ["ARM_FILE", "RECORD_VERSION", "FPTArmRun", "other_settings", "plain_json"]
 
 ARM_FILE = "arm.json"
 _FORMAT = "monai_fpt compared arm"
-_VERSION = 1
+RECORD_VERSION = 2
+_SINCE_2 = {"features.positions", "features.norm_eps", "features.backbone_kwargs", "feature_dtype"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class FPTArmRun:
     def save_record(self, folder: Path) -> None:
         """Write the record alone, whose predictions are there."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "predictions"}
-        content = {"format": _FORMAT, "version": _VERSION, **own}
+        content = {"format": _FORMAT, "version": RECORD_VERSION, **own}
         write_json(folder / ARM_FILE, plain_json(content))
 
     @classmethod
@@ -87,7 +89,8 @@ class FPTArmRun:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT or content.pop("version") > _VERSION:
+            version = content.pop("version")
+            if content.pop("format") != _FORMAT or version > RECORD_VERSION:
                 raise ValueError("another format or a newer version")
             seconds = content.pop("seconds")
             record = {**content, "seconds": float("nan") if seconds is None else float(seconds)}
@@ -96,8 +99,7 @@ class FPTArmRun:
             raise ValueError(
                 f'compare: "{path}" is no record of an arm ({error}); delete its folder to repeat it.'
             ) from error
-        now = plain_json(settings)
-        other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        other = other_settings(before, settings, version)
         if other:
             raise FileExistsError(
                 f'compare: "{folder}" holds a run with other settings ({", ".join(other[:5])}); choose another run_dir, or delete it.'
@@ -105,6 +107,35 @@ class FPTArmRun:
         names = ("validation", "test")
         predictions = {name: FPTPredictions.load(folder / f"{name}_predictions.json") for name in names}
         return cls(predictions=predictions, **record)
+
+
+def other_settings(before: Mapping[str, Any], now: Mapping[str, Any], version: int) -> list[str]:
+    """Names of the settings that differ, those within a setting with a dot.
+
+    Args:
+        before: as a record has them.
+        now: that are wanted.
+        version: of the record.
+
+    Example:
+        >>> other_settings({"data": "a", "features": {"mean": 1}}, {"data": "b", "features": {"mean": 2}}, 2)
+        ['data', 'features.mean']
+    """
+    before, now = _flat(before), _flat(plain_json(now))
+    names = {*before, *now}
+    if version < 2:
+        names -= _SINCE_2 - set(before)
+    return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= {f"{name}.{part}": inner for part, inner in value.items()}
+        else:
+            found[name] = value
+    return found
 
 
 def plain_json(value: Any) -> Any:

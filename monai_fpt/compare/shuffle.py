@@ -1,7 +1,8 @@
 """Labels dealt anew among patients: what is learned from them must judge the test images by chance, or something leaks.
 
-Patients of the training and of the validation section swap their labels among themselves, section by section, so that classes stay as
-common as they are; the test section keeps its own. Every seed deals anew: what one deal happens to say about brightness another does not.
+Patients of the training and of the validation section swap their labels among themselves, section by section. Classes stay as common as
+they are where all patients have the same number of images; otherwise labels are repeated or cut, and about as common. The test section
+keeps its own. Every seed deals anew: what one deal happens to say about brightness another does not.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from monai_fpt.compare.advice import advice_sentences, notes_of
+from monai_fpt.compare.advice import advice_sentences
 from monai_fpt.compare.comparison import FPTArmComparison, FPTArmRow
+from monai_fpt.compare.notes import notes_of
 from monai_fpt.experiments.table import aligned, number, spread
 
 __all__ = ["comparison_rows", "comparison_text", "title_of", "what_was_compared"]

@@ -18,9 +18,8 @@ from monai_fpt.networks.importance import attend
 __all__ = ["Tap", "Tapped", "announced", "unsupported"]
 
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
-    torch.ops.mkldnn, "_linear_pointwise"
-)  # what torch.compile uses
+# oneDNN's product, which torch.compile calls too
+_ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
 class Tapped(Exception):

@@ -15,7 +15,9 @@ from torch import Tensor
 import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's or timm's first import
 from monai_fpt.compare import FPTArmData
 from monai_fpt.compare.arm import without_test_labels
+from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
+from monai_fpt.metrics import FPTPredictions
 from monai_fpt.networks import FPTConfig
 from monai_fpt.networks.fpt import frozen_backbone
 
@@ -117,3 +119,15 @@ def token_data(
         class_weights="equal",
     )
     return arm_data, drawn, data
+
+
+def run_of(seed: int, scores: Sequence[float], labels: Sequence[int], groups: Sequence[str]) -> FPTArmRun:
+    """A training of two classes that gave test images these scores."""
+    predictions = FPTPredictions(
+        keys=tuple(str(n) for n in range(len(labels))),
+        groups=tuple(groups),
+        labels=np.array(labels),
+        logits=np.stack([np.zeros(len(labels)), np.array(scores)], axis=1),
+        classes=("no", "yes"),
+    )
+    return FPTArmRun("arm", seed, {"test": predictions}, 1, None, 1.0, None, {}, [], {})

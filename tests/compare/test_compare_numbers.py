@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from compare_toys import CONFIG
+from compare_toys import CONFIG, run_of
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from monai_fpt.compare import FPTArmComparison, FPTArmInfo, FPTArmRow, shuffled_labels
+from monai_fpt.compare import shuffled_labels
 from monai_fpt.compare.ablation import ablation_arms, ablation_names
-from monai_fpt.compare.advice import advice_sentences
-from monai_fpt.compare.differences import FPTArmDifference, differences_to, drawn_auc, holm
-from monai_fpt.compare.full_memory import FPTFullTuning
+from monai_fpt.compare.differences import differences_to, drawn_auc, holm, needed_resamples
 from monai_fpt.compare.indices import performance_index
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
-from monai_fpt.metrics import FPTPredictions
 from monai_fpt.networks.counting import extrapolated, kept_bytes, training_bytes
 from monai_fpt.networks.fpt import frozen_backbone
-from monai_fpt.report.score import FPTScore
 
 PAPER = [  # the paper's summary table: score, learnable %, memory MB, PPE, PME (SPEC section 7, shared research)
     ("full fine-tuning", 88.82, 100.0, 23128, 65.73, 65.73),
@@ -78,17 +72,6 @@ def test_bytes_of_a_large_batch_follow_from_two_small_ones() -> None:
         return kept_bytes(lambda: layer(image).sum(), layer, [image])
 
     assert extrapolated(kept(1), kept(2), 16) == kept(16)
-
-
-def run_of(seed: int, scores: Sequence[float], labels: Sequence[int], groups: Sequence[str]) -> FPTArmRun:
-    predictions = FPTPredictions(
-        keys=tuple(str(n) for n in range(len(labels))),
-        groups=tuple(groups),
-        labels=np.array(labels),
-        logits=np.stack([np.zeros(len(labels)), np.array(scores)], axis=1),
-        classes=("no", "yes"),
-    )
-    return FPTArmRun("arm", seed, {"test": predictions}, 1, None, 1.0, None, {}, [], {})
 
 
 @pytest.fixture
@@ -167,6 +150,26 @@ def test_a_difference_is_paired_and_its_verdict_needs_the_corrected_p(
     assert differences_to(same, "one", 0.95)["two"].score.value == 0
 
 
+def test_an_interval_depends_neither_on_the_other_arms_nor_on_their_order(
+    judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
+) -> None:
+    _, _, runs = judged
+    orders = [("good", "bad", "fixed"), ("bad", "good"), ("good",), ("fixed", "bad", "good")]
+    drawn = [drawn_auc({n: runs[n] for n in names}, aggregate=None, bootstrap=100, seed=0)[0] for names in orders]
+    assert all(np.array_equal(one["good"], drawn[0]["good"]) for one in drawn)
+    assert np.array_equal(drawn[0]["bad"], drawn[3]["bad"])
+
+
+def test_as_many_resamples_are_asked_for_as_the_smallest_corrected_p_needs() -> None:
+    for comparisons in (1, 3, 12):
+        needed = needed_resamples(comparisons, 0.95)
+        verdicts = []
+        for count in (needed - 1, needed):
+            drawn = {"reference": np.zeros(count + 1)} | {f"arm_{n}": np.ones(count + 1) for n in range(comparisons)}
+            verdicts.append({one.verdict for one in differences_to(drawn, "reference", 0.95).values()})
+        assert verdicts == [{"no difference shown"}, {"better"}]
+
+
 def test_arms_that_judged_other_images_are_not_compared(
     judged: tuple[list[int], list[str], dict[str, list[FPTArmRun]]],
 ) -> None:
@@ -216,6 +219,22 @@ def test_an_ablation_that_a_backbone_cannot_do_is_left_out_with_its_reason() -> 
     assert all(arm.kind == "adapter" and arm.tokens == "none" for arm in arms.values())
 
 
+def test_a_share_of_the_tokens_is_another_arm_where_the_recipe_says_how_many() -> None:
+    """The number would win over the share, and the arm be a copy of fpt_plus."""
+    of_number = dataclasses.replace(CONFIG, num_tokens=4)
+    arms, skipped = ablation_arms(of_number, frozen_backbone(of_number), "float16")
+    kept = {}
+    for name in ("token_ratio_0.1", "token_ratio_0.5", "token_ratio_1"):
+        fields = {field.partition("#")[2]: value for field, value in arms[name].overrides.items()}
+        kept[name] = frozen_backbone(dataclasses.replace(of_number, **fields)).num_tokens
+    assert kept == {"token_ratio_0.1": 1, "token_ratio_0.5": 8, "token_ratio_1": 17}
+    the_same = dataclasses.replace(CONFIG, num_tokens=8)
+    _, skipped = ablation_arms(the_same, frozen_backbone(the_same), "float16")
+    assert skipped["token_ratio_0.5"] == "the recipe does this anyway"
+    plain, _ = ablation_arms(CONFIG, frozen_backbone(CONFIG), "float16")
+    assert plain["token_ratio_0.5"].overrides == {"network_config#token_ratio": 0.5}
+
+
 def test_a_backbone_without_prefix_tokens_has_no_ablation_of_them() -> None:
     config = dataclasses.replace(
         CONFIG, backbone="vit_base_patch16_siglip_224", backbone_kwargs={"depth": 1, "embed_dim": 48, "num_heads": 3}
@@ -226,80 +245,3 @@ def test_a_backbone_without_prefix_tokens_has_no_ablation_of_them() -> None:
         "the backbone has neither CLS token nor registers"
     }
     assert "blocks_lower" in skipped
-
-
-def told(*arms: tuple[str, float, float, float, float]) -> list[str]:
-    """Advice over arms of a name, seconds, AUC and the ends of its interval; differences are those of independent arms."""
-    rows = []
-    for name, seconds, value, low, high in arms:
-        run = dataclasses.replace(run_of(0, [0.0, 1.0], [0, 1], ["a", "b"]), arm=name, seconds=seconds)
-        rows.append(
-            FPTArmRow(
-                FPTArmInfo(name, "", "", "adapter"),
-                (run,),
-                (value,),
-                (value,),
-                FPTScore(value, low, high, 100),
-                None,
-                0,
-                0,
-            )
-        )
-    plainest = min([row for row in rows if row.beats_guessing] or rows, key=lambda row: row.seconds)
-    differences = {}
-    for row in rows:
-        if row is not plainest:
-            value, half = row.auc.value - plainest.auc.value, (row.auc.high - row.auc.low) / 2
-            verdict = "better" if value > half else "worse" if value < -half else "no difference shown"
-            differences[row.name] = FPTArmDifference(
-                FPTScore(value, value - half, value + half, 100), 0.01, 0.01, verdict
-            )
-    with_reference = [dataclasses.replace(row, difference=differences.get(row.name)) for row in rows]
-    return list(
-        advice_sentences(
-            FPTArmComparison(
-                folder=Path(),
-                rows=tuple(with_reference),
-                seeds=(0,),
-                reference=plainest.name,
-                plainest=plainest.name,
-                to_plainest=differences,
-                full=FPTFullTuning(1, 1, 1, 1),
-                images=111,
-                patients=111,
-                patients_known=False,
-                classes=("no", "yes"),
-                counts={},
-                shuffled=False,
-                level=0.95,
-                bootstrap=100,
-                stratified=False,
-                aggregate=None,
-                skipped={},
-                extraction=[],
-                backbone="",
-            )
-        )
-    )
-
-
-def test_advice_takes_the_cheapest_where_nothing_is_shown_to_be_better() -> None:
-    said = " ".join(told(("fpt_plus", 90.0, 0.80, 0.70, 0.90), ("logistic_regression", 1.0, 0.79, 0.69, 0.88)))
-    assert (
-        "On these 111 test images no arm is better than logistic_regression, the cheapest to train (1.0 s) beyond chance"
-        in said
-    )
-    assert "not to say that they are equal" in said and "reach 0.10" in said
-
-
-def test_advice_names_what_is_better_and_by_how_much() -> None:
-    said = " ".join(told(("fpt_plus", 90.0, 0.90, 0.85, 0.95), ("knn", 1.0, 0.70, 0.6, 0.8)))
-    assert "Better than knn, the cheapest to train (1.0 s) beyond chance: fpt_plus (+0.200, +0.150 to +0.250)" in said
-
-
-def test_advice_recommends_nothing_that_may_be_guessing() -> None:
-    said = " ".join(told(("fpt_plus", 90.0, 0.55, 0.40, 0.70), ("knn", 1.0, 0.41, 0.2, 0.6)))
-    assert "no arm is shown to beat guessing" in said and "take" not in said.replace("would take fpt_plus", "")
-    said = " ".join(told(("fpt_plus", 90.0, 0.75, 0.60, 0.90), ("knn", 1.0, 0.41, 0.2, 0.6)))
-    assert "Not shown to beat guessing (an AUC of 0.5): knn." in said
-    assert "better than fpt_plus, the cheapest to train of those that beat guessing" in said

@@ -23,7 +23,7 @@ from monai_fpt.compare import (
 )
 from monai_fpt.compare.adapters import _overruled
 from monai_fpt.compare.in_bundle import overridden_ids
-from monai_fpt.compare.run import _claim
+from monai_fpt.compare.shared import claim_folder
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments.recipe import train_parser
 from monai_fpt.metrics import FPTPredictions
@@ -118,7 +118,7 @@ def test_another_comparison_is_not_taken_for_this_one(
         )
     (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(FileExistsError, match=r"something else \(model.pt\)"):
-        _claim(tmp_path, {})
+        claim_folder(tmp_path, {})
 
 
 def test_labels_of_the_test_section_choose_nothing(

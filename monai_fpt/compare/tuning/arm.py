@@ -15,7 +15,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from monai_fpt.compare.arm import FPTArmData, FPTArmResult
 from monai_fpt.compare.scoring import is_better
+from monai_fpt.compare.settings import require_number, require_whole, several_numbers
 from monai_fpt.compare.tuning.fitting import FPTFitted, FPTFitting
 from monai_fpt.compare.tuning.images import FPTTuningImages
 from monai_fpt.compare.tuning.trunk import FPTTunedViT, fresh_trunk
@@ -68,22 +68,17 @@ class FPTTuningArm(abc.ABC):
     checkpointing: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "learning_rates", tuple(float(rate) for rate in self.learning_rates))
-        if not self.learning_rates or not all(math.isfinite(rate) and rate > 0 for rate in self.learning_rates):
+        object.__setattr__(self, "learning_rates", several_numbers("compare", "learning_rates", self.learning_rates))
+        if min(self.learning_rates) <= 0:
             raise ValueError(f"compare: learning_rates={self.learning_rates} must be one or more numbers above 0.")
-        for name in ("image_size", "max_epochs", "batch_size"):
-            value = getattr(self, name)
-            if not (value is None and name != "max_epochs") and (
-                not isinstance(value, int) or isinstance(value, bool) or value < 1
-            ):
-                raise ValueError(f"compare: {name}={value!r} must be a whole number of at least 1.")
-        for name, low, high in (("warmup", 0, 1), ("drop_path", 0, 1), ("layer_decay", 1e-6, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"compare: {name}={getattr(self, name)} must lie between {low:g} and {high}.")
-        if self.weight_decay < 0 or self.clip_norm <= 0:
-            raise ValueError(
-                f"compare: weight_decay={self.weight_decay} must not be negative and clip_norm={self.clip_norm} must be above 0."
-            )
+        given = {name: getattr(self, name) for name in ("image_size", "batch_size")}
+        given = {name: value for name, value in given.items() if value is not None}
+        require_whole("compare", max_epochs=self.max_epochs, **given)
+        require_number("compare", 0, 1, warmup=self.warmup, drop_path=self.drop_path)
+        require_number("compare", 1e-6, 1, layer_decay=self.layer_decay)
+        require_number("compare", 0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+        if self.clip_norm == 0:
+            raise ValueError("compare: clip_norm=0 would stop all learning; give a number above 0.")
 
     @abc.abstractmethod
     def prepare(self, trunk: Any) -> nn.Module:
@@ -103,6 +98,13 @@ class FPTTuningArm(abc.ABC):
             trunk = fresh_trunk(arm_data, size, self.drop_path, self.checkpointing)
             features = int(trunk.num_features)
             return FPTTunedViT(self.prepare(trunk), features, arm_data.num_classes, self.bf16).to(arm_data.device)
+
+    def open_images(self, arm_data: FPTArmData) -> dict[str, FPTTuningImages]:
+        """The images of every section, decoded into the working folder where they are not there yet. All arms of one size share them, so
+        that the harness asks for them before an arm's clock starts.
+        """
+        size = self.image_size or arm_data.backbone.image_size
+        return {section: FPTTuningImages(arm_data, section, size) for section in SECTIONS}
 
     def optimize(self, model: FPTTunedViT, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW over what learns, the head at the full learning rate."""
@@ -131,7 +133,7 @@ class FPTTuningArm(abc.ABC):
                 "compare: several learning_rates need validation images to choose among them; give one learning rate, or a validation section."
             )
         size = self.image_size or arm_data.backbone.image_size
-        images = {section: FPTTuningImages(arm_data, section, size) for section in SECTIONS}
+        images = self.open_images(arm_data)
         best: tuple[float, FPTFitted, dict[str, Tensor], int, int] | None = None
         for rate in self.learning_rates:
             model = self.build(arm_data, seed)

@@ -2,7 +2,7 @@
 
 Decisions:
 
-- A section is one file of uint8 pixels in the arm's working folder, mapped into memory. Decoding and preparing a full-resolution image
+- A section is one file of uint8 pixels in the working folder, mapped into memory. Decoding and preparing a full-resolution image
   takes longer than a training step of it; arms, seeds and epochs that share the folder share the file.
 - Training images are kept a quarter larger than they are read, so that random crops have something to choose from (as the cache's
   thumbnails of the side network are); the others at the size that is read, resized once.
