@@ -65,17 +65,16 @@ class Tap(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        plain = not (is_causal or enable_gqa) and query.shape == value.shape and query.ndim == 4
-        if self.block not in self.blocks and not plain:
-            return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-            )
-        scale = scale or 1 / math.sqrt(query.shape[-1])
-        if self.block not in self.blocks:
-            return attend(query, key, value, attn_mask, scale)
-        if is_causal or enable_gqa or self.calls_in_block != 1:
-            raise unsupported("its attention is causal, grouped or split in several calls per block")
-        return self.read(self.block, query, key, value, attn_mask, scale)
+        of_all = not is_causal and not enable_gqa
+        if self.block in self.blocks:
+            if not of_all or self.calls_in_block != 1:
+                raise unsupported("its attention is causal, grouped or split in several calls per block")
+            return self.read(self.block, query, key, value, attn_mask, scale or 1 / math.sqrt(query.shape[-1]))
+        if of_all and query.ndim == 4 and query.shape == value.shape:
+            return attend(query, key, value, attn_mask, scale or 1 / math.sqrt(query.shape[-1]))
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

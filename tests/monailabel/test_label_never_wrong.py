@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ def draw(path: Path, seed: int = 0, bright: bool = False) -> None:
 
 def save(store: FPTDatastore, image_id: str, content: Any) -> None:
     store.save_label(image_id, str(label_file(store.studies.parent / "sent", content)), "final", {})
+
+
+def labelled_studies(studies: Path, names: Sequence[str], label: str = "benign") -> FPTDatastore:
+    """A folder of drawn images, each with a label."""
+    for seed, name in enumerate(names):
+        draw(studies / name, seed)
+    store = FPTDatastore(studies)
+    for image_id in store.list_images():
+        save(store, image_id, {"label": label})
+    return store
 
 
 def problems_of(store: FPTDatastore) -> list[str]:
@@ -130,11 +141,7 @@ def test_labels_of_a_folder_that_was_renamed_are_told_and_come_back_with_their_f
     toy_model: Path, tmp_path: Path
 ) -> None:
     studies = tmp_path / "studies"
-    for seed in range(3):
-        draw(studies / "ward1" / f"{seed}.png", seed)
-    store = FPTDatastore(studies)
-    for image_id in store.list_images():
-        save(store, image_id, {"label": "malignant"})
+    store = labelled_studies(studies, [f"ward1/{seed}.png" for seed in range(3)], "malignant")
     assert problems_of(store) == []
     (studies / "ward1").rename(studies / "ward2")
 
@@ -207,11 +214,7 @@ def test_segments_in_layers_keep_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["img{:02d}.png", "img{:02d}", "./img{:02d}.png", "IMG{:02d}.PNG"])
 def test_rows_of_patients_find_their_images(form: str, toy_model: Path, tmp_path: Path) -> None:
     studies = tmp_path / "studies"
-    for number in range(4):
-        draw(studies / f"img{number:02d}.png", number)
-    store = FPTDatastore(studies)
-    for image_id in store.list_images():
-        save(store, image_id, {"label": "benign"})
+    store = labelled_studies(studies, [f"img{number:02d}.png" for number in range(4)])
     rows = [f"{form.format(n)},P{n // 2}\n" for n in range(4)]
     (studies / "patients.csv").write_text("image,patient\n" + "".join(rows))
 
@@ -229,11 +232,7 @@ def test_the_patient_of_an_image_is_known_also_when_its_label_or_the_image_is_go
     toy_model: Path, tmp_path: Path
 ) -> None:
     studies = tmp_path / "studies"
-    for number in range(4):
-        draw(studies / f"img{number}.png", number)
-    store = FPTDatastore(studies)
-    for image_id in store.list_images():
-        save(store, image_id, {"label": "benign"})
+    store = labelled_studies(studies, [f"img{number}.png" for number in range(4)])
     store.update_image_info("img1.png", {"patient": "P1"})
     store.remove_label("img0.png", "final")
     for number in (1, 2):
@@ -247,11 +246,7 @@ def test_the_patient_of_an_image_is_known_also_when_its_label_or_the_image_is_go
 
 def test_images_of_unknown_patients_are_told_with_how_to_name_them(toy_model: Path, tmp_path: Path) -> None:
     studies = tmp_path / "studies"
-    for seed in range(3):
-        draw(studies / f"{seed}.png", seed)
-    store = FPTDatastore(studies)
-    for image_id in store.list_images():
-        save(store, image_id, {"label": "benign"})
+    store = labelled_studies(studies, [f"{number}.png" for number in range(3)])
     (studies / "patients.csv").write_text("image;patient\n0.png;P1\n1.png;P2\n")  # as a spreadsheet writes it
 
     labels = labelled_data_list(store, card_of(toy_model))

@@ -103,8 +103,11 @@ class FPTTuningArm(abc.ABC):
         """The images of every section, decoded into the working folder where they are not there yet. All arms of one size share them, so
         that the harness asks for them before an arm's clock starts.
         """
-        size = self.image_size or arm_data.backbone.image_size
+        size = self._size(arm_data)
         return {section: FPTTuningImages(arm_data, section, size) for section in SECTIONS}
+
+    def _size(self, arm_data: FPTArmData) -> int:
+        return self.image_size or arm_data.backbone.image_size
 
     def optimize(self, model: FPTTunedViT, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW over what learns, the head at the full learning rate."""
@@ -132,7 +135,7 @@ class FPTTuningArm(abc.ABC):
             raise ValueError(
                 "compare: several learning_rates need validation images to choose among them; give one learning rate, or a validation section."
             )
-        size = self.image_size or arm_data.backbone.image_size
+        size = self._size(arm_data)
         images = self.open_images(arm_data)
         best: tuple[float, FPTFitted, dict[str, Tensor], int, int] | None = None
         for rate in self.learning_rates:
