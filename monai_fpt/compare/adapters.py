@@ -19,6 +19,7 @@ import torch
 from monai_fpt.bundle import fpt_bundle_root
 from monai_fpt.compare.arms import FPTArmInfo
 from monai_fpt.compare.caches import open_counted
+from monai_fpt.compare.fillings import CacheFillings
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTMemberPlan
@@ -43,13 +44,13 @@ def preset_path(name: str) -> Path:
     return path
 
 
-def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, extraction: list[dict[str, Any]]) -> FPTRecipe:
+def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, fillings: CacheFillings) -> FPTRecipe:
     """The recipe of an arm, its cache filled.
 
     Args:
         info: of the arm.
         base: the recipe that all arms share.
-        extraction: gets what it took to fill caches.
+        fillings: gets what it took to fill caches.
 
     Raises:
         ValueError: the arm's settings do not fit the backbone, or its data list is not the same.
@@ -67,7 +68,7 @@ def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, extraction: list[dict[str,
         folder = folder.parent / f"{folder.name}_{spec.fingerprint[:8]}"
     elif not overrides.get("views"):
         return recipe
-    opened = open_counted(overrides | {"cache_dir": str(folder)}, configs, folder, extraction)
+    opened = open_counted(overrides | {"cache_dir": str(folder)}, configs, folder, fillings)
     if opened.data.digest != base.data.digest:
         raise ValueError(
             f'compare: the arm "{info.name}" has another data list than the others; leave its ids of the data out.'
@@ -101,7 +102,7 @@ def run_adapter(
     data_of: Mapping[int, FPTDataList],
     settings: Mapping[str, Any],
     tracker: FPTTracker,
-    extraction: list[dict[str, Any]],
+    fillings: CacheFillings,
     *,
     engine: str,
     at_once: int,
@@ -115,7 +116,7 @@ def run_adapter(
         data_of: seed to its data list.
         settings: to keep beside the results.
         tracker: of the comparison.
-        extraction: gets what it took to fill caches.
+        fillings: gets what it took to fill caches.
         engine: see :func:`monai_fpt.experiments.runs.run_plans`.
         at_once: trained side by side at most.
         quiet: print nothing.
@@ -123,7 +124,7 @@ def run_adapter(
     Returns:
         a run a seed, in their order.
     """
-    recipe = adapter_recipe(info, base, extraction)
+    recipe = adapter_recipe(info, base, fillings)
     plans = [
         FPTMemberPlan(f"{info.name}/seed_{seed}", data, {"seed": seed, "split_seed": seed, "report": False})
         for seed, data in data_of.items()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_fpt.compare.fillings import CacheFillings
 from monai_fpt.experiments.recipe import FPTRecipe, open_recipe, train_parser
 from monai_fpt.features import FeatureStore, StoredTokens
 
@@ -17,14 +18,14 @@ TOKEN_ORDER: tuple[StoredTokens, ...] = ("none", "pooled", "all")
 
 
 def recipe_with_tokens(
-    overrides: Mapping[str, Any], configs: Sequence[str], tokens: StoredTokens, extraction: list[dict[str, Any]]
+    overrides: Mapping[str, Any], configs: Sequence[str], tokens: StoredTokens, fillings: CacheFillings
 ) -> FPTRecipe:
     """The recipe with a cache that holds these tokens; where the folder holds fewer, in another beside it.
 
     Args:
         overrides, configs: of the recipe.
         tokens: that the arms need at least.
-        extraction: gets what it took.
+        fillings: gets what it took.
     """
     value = train_parser(overrides, configs).get_parsed_content
     folder = Path(value("cache_dir"))
@@ -35,18 +36,18 @@ def recipe_with_tokens(
         folder = folder.with_name(f"{folder.name}_tokens_{tokens}")
         held = _held_tokens(folder)
     whole = dict(overrides) | {"cache_dir": str(folder), "tokens": held if held is not None else tokens}
-    return open_counted(whole, configs, folder, extraction)
+    return open_counted(whole, configs, folder, fillings)
 
 
 def open_counted(
-    overrides: Mapping[str, Any], configs: Sequence[str], folder: Path, extraction: list[dict[str, Any]]
+    overrides: Mapping[str, Any], configs: Sequence[str], folder: Path, fillings: CacheFillings
 ) -> FPTRecipe:
     """Open a recipe, and note of each cache that it fills the images and seconds (shared by images where it fills several).
 
     Args:
         overrides, configs: of the recipe.
         folder: of its cache; further ones (views) lie beside it under names that begin alike.
-        extraction: gets a line a cache that was filled.
+        fillings: gets what it took.
     """
     before, began = _images_held(folder), time.monotonic()
     recipe = open_recipe(overrides, configs)
@@ -54,7 +55,7 @@ def open_counted(
     filled = {name: count - before.get(name, 0) for name, count in _images_held(folder).items()}
     filled = {name: count for name, count in filled.items() if count > 0}
     for name, count in filled.items():
-        extraction.append({"cache": name, "images": count, "seconds": seconds * count / sum(filled.values())})
+        fillings.add(name, count, seconds * count / sum(filled.values()))
     return recipe
 
 

@@ -30,6 +30,7 @@ from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo, named_arms, require_pac
 from monai_fpt.compare.caches import TOKEN_ORDER, recipe_with_tokens
 from monai_fpt.compare.comparison import FPTArmComparison
 from monai_fpt.compare.direct import make_arm_data, run_direct
+from monai_fpt.compare.fillings import CacheFillings
 from monai_fpt.compare.options import chosen_reference, require_arm_options, require_numbers, require_seeds
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.compare.shared import arm_settings, claim_folder, shared_settings
@@ -94,11 +95,12 @@ def run_comparison(
     require_arm_options(wanted, options, configs)
     chosen_reference(reference, [info.name for info in wanted])
     most: StoredTokens = max((info.tokens for info in wanted), key=TOKEN_ORDER.index)
-    extraction: list[dict[str, Any]] = []
-    recipe = recipe_with_tokens(overrides, configs, most, extraction)
+    fillings = CacheFillings()
+    recipe = recipe_with_tokens(overrides, configs, most, fillings)
     _require_sections(recipe)
     shared = shared_settings(recipe, shuffle_labels)
     claim_folder(recipe.run_dir, shared)
+    fillings.keep_in(recipe.run_dir)
     infos, skipped = _resolved(wanted, recipe, arms)
     reference = chosen_reference(reference, [info.name for info in infos], skipped)
     infos = [with_options(info, options.get(info.name, {})) for info in infos]
@@ -113,7 +115,7 @@ def run_comparison(
     tracker.resume = (recipe.run_dir / "mlflow_run.json").is_file()
     data_of = {seed: shuffled_labels(recipe.data, seed) if shuffle_labels else recipe.data for seed in seeds}
     with tracker:
-        runs = _run_all(infos, recipe, data_of, settings, tracker, extraction, shuffle_labels, engine, at_once, quiet)
+        runs = _run_all(infos, recipe, data_of, settings, tracker, fillings, shuffle_labels, engine, at_once, quiet)
         found = put_together(
             infos,
             runs,
@@ -124,7 +126,7 @@ def run_comparison(
             bootstrap=bootstrap,
             level=level,
             skipped=skipped,
-            extraction=extraction,
+            extraction=fillings.told(),
         )
         leave_comparison(found, tracker)
     if not quiet:
@@ -188,7 +190,7 @@ def _run_all(
     data_of: Mapping[int, FPTDataList],
     settings: Mapping[str, Mapping[str, Any]],
     tracker: FPTTracker,
-    extraction: list[dict[str, Any]],
+    fillings: CacheFillings,
     shuffled: bool,
     engine: str,
     at_once: int,
@@ -209,7 +211,7 @@ def _run_all(
                     data_of,
                     settings[info.name],
                     tracker,
-                    extraction,
+                    fillings,
                     engine=engine,
                     at_once=at_once,
                     quiet=quiet,

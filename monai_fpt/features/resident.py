@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
-from tqdm import tqdm
 
+from monai_fpt._progress import progress_bar
 from monai_fpt.features.dataset import FeatureDataset
 from monai_fpt.networks import CachedFeatures, QuantizedFeatures
 
@@ -91,7 +91,7 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
             count, 3, spec.thumbnail_size, spec.thumbnail_size, dtype=torch.uint8, device=self.device
         )
         self._items: list[dict[str, Any]] = []
-        for row in tqdm(range(count), unit="image", desc="Loading features", disable=not progress):
+        for row in progress_bar(range(count), unit="image", desc="Loading features", progress=progress):
             item = plain[row]
             self.thumbnails[row] = item.pop("image")
             features = item.pop("features")

@@ -12,6 +12,7 @@ import torch
 from compare_toys import CONFIG, toy_overrides
 
 from monai_fpt.compare import FPTArmComparison, run_comparison
+from monai_fpt.compare.fillings import CacheFillings
 from monai_fpt.compare.tuning.images import FPTTuningImages
 from monai_fpt.features import FeatureStore
 from monai_fpt.networks import FPTClassifier
@@ -75,3 +76,26 @@ def test_every_cache_that_was_filled_is_told(toy_table: Path, tmp_path: Path) ->
     told = {one["cache"]: one["images"] for one in found.extraction}
     assert told == {path.name: len(FeatureStore(path)) for path in tmp_path.glob("features*")} and len(told) == 3
     assert all(one["seconds"] > 0 for one in found.extraction)
+
+
+def test_fillings_of_an_earlier_start_are_told_too(toy_table: Path, tmp_path: Path) -> None:
+    overrides = toy_overrides(toy_table, tmp_path / "run", tmp_path / "features") | {"max_epochs": 1}
+    asked: dict[str, Any] = {"seeds": [0], "bootstrap": 100, "quiet": True}
+    first = run_comparison(overrides, arms="fpt_plus", **asked)
+    (tmp_path / "run" / "compare.json").unlink()  # as a later start that was stopped leaves it
+    second = run_comparison(overrides, arms="fpt_plus,token_ratio_0.5", **asked)
+    assert second.extraction[0] == first.extraction[0]
+    assert len(second.extraction) == 2
+
+
+def test_a_filling_that_was_broken_off_counts_together(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for images in (3, 2):
+        fillings = CacheFillings()
+        fillings.add("features", images, 1.5)
+        fillings.keep_in(tmp_path / "run")
+        fillings.add("features_1", images, 1.0)
+    assert fillings.told() == [
+        {"cache": "features", "images": 5, "seconds": 3.0},
+        {"cache": "features_1", "images": 5, "seconds": 2.0},
+    ]

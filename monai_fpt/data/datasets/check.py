@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from monai_fpt._progress import progress_bar
 from monai_fpt.data.datasets.base import FPTPublicDataset
 from monai_fpt.data.datasets.published import FPTFoundImages, FPTSourceFile, compare_counts
 from monai_fpt.data.datasets.registry import named_fpt_dataset
@@ -110,7 +109,7 @@ def check_fpt_dataset(
 def _unreadable(found: FPTFoundImages, progress: bool) -> list[str]:
     """Images that cannot be read, with the reason."""
     bad = []
-    for item in tqdm(found.items, desc="open images", disable=not progress):
+    for item in progress_bar(found.items, desc="open images", progress=progress):
         try:
             load_medical_image(item["image"])
         except ImageReadError as error:

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 from PIL import Image
-from tqdm import tqdm
 
+from monai_fpt._progress import progress_bar
 from monai_fpt.data.datasets.npz_source import FPTNpzSource
 from monai_fpt.data.datasets.unpack import is_empty_folder, whole_folder
 
@@ -62,7 +62,9 @@ def unpack_npz(
                     labels = _labels(opened, part, len(classes), multilabel)
                     (hidden / part).mkdir()
                     images = _images(opened, f"{part}_images.npy", len(labels), size, channels)
-                    bar = tqdm(images, total=len(labels), desc=f"unpack {archive.name} {part}", disable=not progress)
+                    bar = progress_bar(
+                        images, total=len(labels), desc=f"unpack {archive.name} {part}", progress=progress
+                    )
                     for number, pixels in enumerate(bar):
                         name = f"{part}/{number:06d}.png"
                         Image.fromarray(pixels).save(hidden / name)

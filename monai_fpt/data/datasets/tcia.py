@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlencode, urljoin
 
 import requests
-from tqdm import tqdm
 
+from monai_fpt._progress import progress_bar
 from monai_fpt.data.datasets.transfer import fetch_file
 from monai_fpt.data.datasets.unpack import unpack_archive
 
@@ -48,7 +48,7 @@ def obtain_collection(
     series = _listed_series(collection, modality, base_url)
     home = root / collection
     home.mkdir(exist_ok=True)
-    for entry in tqdm(series, desc=f"{collection} series", disable=not progress):
+    for entry in progress_bar(series, desc=f"{collection} series", progress=progress):
         uid = str(entry["SeriesInstanceUID"])
         folder = home / str(entry["PatientID"]) / str(entry["StudyInstanceUID"]) / uid
         if folder.is_dir():

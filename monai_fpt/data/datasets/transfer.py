@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from tqdm import tqdm
+
+from monai_fpt._progress import progress_bar
 
 __all__ = ["digest_of_file", "fetch_file", "kept_sha256"]
 
@@ -122,8 +123,8 @@ def _transfer(url: str, name: str, part: Path, md5: str, progress: bool) -> None
             start = 0
             _forget(part)  # or a stop right here would leave old bytes under a new version's name
             part.with_name(f"{part.name}.of").write_text(_validator(answer), encoding="utf-8")
-        shown = tqdm(
-            total=start + length or None, initial=start, unit="B", unit_scale=True, desc=name, disable=not progress
+        shown = progress_bar(
+            total=start + length or None, initial=start, unit="B", unit_scale=True, desc=name, progress=progress
         )
         answer.raw.enforce_content_length = False  # or what came before a break is lost; the size is verified below
         with part.open("ab" if goes_on else "wb") as file, shown:
