@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=512)
     parser.add_argument("--learning_rate", type=float, default=0.005)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--settings", type=json.loads, default={}, help="further ids of the configuration, as JSON")
     parser.add_argument("--cache_dir", default=None)
     parser.add_argument("--output", default="federated.json")
     given = parser.parse_args()
@@ -117,7 +118,7 @@ def main() -> None:
         results: dict[str, Any] = {}
         for seed in range(given.seeds):
             settings = {"backbone": given.backbone, "backbone_weights": given.backbone_weights, "seed": seed}
-            settings |= {"image_size": given.image_size, "learning_rate": given.learning_rate}
+            settings |= {"image_size": given.image_size, "learning_rate": given.learning_rate, **given.settings}
             plan = FPTFederation.plan(given.classes, given.rounds, given.local_epochs, settings).save(
                 folder / f"{seed}"
             )

@@ -184,7 +184,7 @@ def _cost(recipe: FPTRecipe, plan: FPTMemberPlan) -> tuple[int, int]:
     parser["data"] = plan.data
     value = parser.get_parsed_content
     network, dataset, loss = value("network"), value("train#dataset"), value("loss_function")
-    rows = range(min(int(value("batch_size")), len(dataset)))
+    rows = range(min(int(value("train#dataloader#batch_size")), len(dataset)))
     images, features, labels = collated([dataset[row] for row in rows])
     device = recipe.device
     if not fpt_flag(value("use_features"), "use_features"):

@@ -62,7 +62,7 @@ class FPTMember:
         value = parser.get_parsed_content
         self.seed = int(value("seed"))
         self.max_epochs = int(value("max_epochs"))
-        self.batch_size = int(value("batch_size"))
+        self.batch_size = int(value("train#dataloader#batch_size"))
         self.clip_norm = float(parser.get_parsed_content(_argument(parser, "FPTGradientClipHandler", "max_norm")))
         self.val_interval = int(parser.get_parsed_content(_argument(parser, "ValidationHandler", "interval")))
         self.loss = value("loss_function")

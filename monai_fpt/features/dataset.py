@@ -110,17 +110,18 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         """The cache entry of every item in one of the stores, in order; resolved once."""
         if view not in self._entries:
             store = self.stores[view]
-            found = [store.find(item) for item in self.data]
-            if None in found:
+            listed = {id(item): item for item in self.data}  # an item may be there several times
+            found = {number: store.find(item) for number, item in listed.items()}
+            if None in found.values():
                 store.reload()  # another process may have finished them
-                found = [store.find(item) for item in self.data]
-            missing = [str(item["key"]) for item, entry in zip(self.data, found, strict=True) if entry is None]
+                found = {number: store.find(item) for number, item in listed.items()}
+            missing = [str(listed[number]["key"]) for number, entry in found.items() if entry is None]
             if missing:
                 raise MissingFeaturesError(
                     f'{len(missing)} of {len(found)} images have no features in the cache "{store.path}", or changed since, the first is '
                     f'"{missing[0]}"; run the extraction again.'
                 )
-            self._entries[view] = [entry for entry in found if entry is not None]
+            self._entries[view] = [entry for item in self.data if (entry := found[id(item)]) is not None]
         return self._entries[view]
 
     def _image(self, item: Mapping[str, Any], thumbnail: Tensor) -> Tensor:

@@ -222,9 +222,10 @@ def fit_adapter(
         for epoch in range(1, epochs + 1):
             loss_function.set_progress((epoch - 1) / epochs)
             total = 0.0
-            for rows in torch.split(torch.randperm(len(data), generator=order), options.batch_size):
+            orders = [torch.randperm(len(data), generator=order) for _ in range(network.config.members)]
+            for rows in torch.stack(orders).split(options.batch_size, dim=1):
                 check()
-                batch = rows.tolist()
+                batch = rows.flatten().tolist()  # each member's own images, one after the other
                 thumbnails = data.thumbnails[batch].float() / 255
                 draws = [augment.randomize(thumbnails.shape[1:]) for _ in batch]
                 images = data.normalise(augment_batch(thumbnails, draws, network.side_size))
@@ -235,7 +236,7 @@ def fit_adapter(
                 nn.utils.clip_grad_norm_(parameters, options.clip_norm)
                 optimizer.step()
                 schedule.step()
-                total += float(loss.detach()) * len(batch)
+                total += float(loss.detach()) * rows.shape[1]
             if on_epoch is not None:
                 on_epoch(epoch, total / len(data))
 

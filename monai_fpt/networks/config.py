@@ -55,8 +55,8 @@ class FPTConfig:
             1e-12).
         side_init: how weights of the side network start: ``"fixed"``, with a standard deviation of 0.02 (the authors'), or ``"fan_in"``,
             with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
-        members: how many independent adapters the network has; they learn side by side on the same batches and answer with the mean of
-            their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
+        members: how many independent adapters the network has; they learn side by side, each from batches of its own, and answer with the
+            mean of their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
         recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
             beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.

@@ -117,8 +117,8 @@ class FPTClassifier(nn.Module):
         return fusion, side
 
     def forward(self, image: Tensor, features: CachedFeatures | None = None) -> Tensor:
-        """Logits (B, K); of a network of several members in training (B, members, K), as
-        :class:`~monai_fpt.networks.FPTLoss` takes them.
+        """Logits (B, K). In training a network of several members deals the batch among them, part after part, and each
+        answers for its part: give batches as many times as large as there are members.
 
         Args:
             image: normalised. Without features: (B, 3, image_size, image_size). With features: the side image (B, 3,

@@ -72,12 +72,7 @@ class FPTLoss(nn.Module):
             self.weight = 1 + (self.balanced - 1) * (1 - min(max(progress, 0.0), 1.0))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of logits (B, K), without weights exactly ``torch.nn.functional.cross_entropy``; of logits (B, members, K), as a
-        network of several members gives them in training, the mean of its members' losses.
-        """
-        if logits.ndim == 3:
-            labels = labels.unsqueeze(1).expand(-1, logits.shape[1], *labels.shape[1:]).flatten(0, 1)
-            logits = logits.flatten(0, 1)
+        """Mean loss of logits (B, K), without weights exactly ``torch.nn.functional.cross_entropy``."""
         weight = None if self.class_weights == "equal" else self.weight.to(logits.dtype)
         if self.task == "multilabel":
             return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), pos_weight=weight)

@@ -2,28 +2,30 @@
 
 Decisions:
 
-- K members have K x P prompts. They are one list of prompts to whoever looks at the fusion's attention, and all of them read the features
-  in one pass, which is most of the cost of reading.
-- Members share nothing that learns. In training the side networks answer one by one, (B, K members, classes), as MONAI's ``DynUNet`` does
-  with its deep supervision, and the loss is the mean of theirs; so each learns as it would alone. Otherwise the answer is the mean of
-  their logits, which needs to know nothing of the task and is their normalised geometric mean as probabilities.
+- K members share nothing that learns and nothing that they learn from: in training a batch is dealt among them, part after part, and each
+  answers for its own part alone. So every member sees images in an order of its own, which is half of what makes an ensemble better than
+  its members, and whatever takes logits of a batch (losses, metrics) need not know of members. A training gives batches K times as large,
+  of K times as many images an epoch; each member then takes as many steps of the same size as it would alone.
+- Otherwise the answer is the mean of their logits, which needs to know nothing of the task and is their normalised geometric mean as
+  probabilities. Their K x P prompts are one list of prompts then, also to whoever looks at the fusion's attention, and all of them read the
+  features in one pass, which is most of the cost of reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from monai_fpt.networks.fusion import Fusion
+from monai_fpt.networks.fusion import CachedFeatures, Fusion, QuantizedFeatures
 from monai_fpt.networks.side import SideViT
 
 __all__ = ["FusionMembers", "SideMembers", "join_members"]
 
 
 class FusionMembers(Fusion):
-    """K fusion modules as one with K x P prompts.
+    """K fusion modules: in training each for its part of the batch, otherwise as one with K x P prompts.
 
     Args:
         members: fusion modules of one shape.
@@ -33,18 +35,25 @@ class FusionMembers(Fusion):
         super().__init__(members[0].num_heads, members[0].recompute)
         self.members = nn.ModuleList(members)
 
+    def forward(self, features: CachedFeatures) -> Tensor:
+        """Features (B, L, 2, H, M, D) -> fused prompts (B, L, K x P, S); in training (B, L, P, S)."""
+        if not self.training:
+            return super().forward(features)
+        dealt = _dealt(len(self.members), *(features if isinstance(features, QuantizedFeatures) else (features,)))
+        return torch.cat([self.members[k](QuantizedFeatures(*part) if part[1:] else part[0]) for k, part in dealt])
+
     def queries(self) -> Tensor:
         """(L, K x P, C)."""
         return torch.cat([member.queries() for member in self.members], dim=1)  # type: ignore[operator]
 
     def fuse(self, attended: Tensor) -> Tensor:
-        """(B, L, K x P, C) -> (B, L, K x P, S), each member its own part."""
+        """(B, L, K x P, C) -> (B, L, K x P, S), each member its own prompts."""
         parts = attended.chunk(len(self.members), dim=2)
         return torch.cat([member.fuse(part) for member, part in zip(self.members, parts, strict=True)], dim=2)  # type: ignore[operator]
 
 
 class SideMembers(nn.Module):
-    """K side networks on one image, each with its own P of K x P prompts.
+    """K side networks: in training each for its part of the batch, otherwise all on every image, each with its own P of K x P prompts.
 
     Args:
         members: side networks of one shape.
@@ -55,12 +64,14 @@ class SideMembers(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
-        """Image (B, 3, h, w) and fused prompts (B, L, K x P, S) -> logits: (B, classes), the mean over members; in training (B, K,
-        classes).
+        """Image (B, 3, h, w) and what :class:`FusionMembers` made of the features -> logits (B, classes), the mean over members; in training
+        of the member whose part an image is in.
         """
-        parts = prompts.chunk(len(self.members), dim=2)
-        logits = torch.stack([member(image, part) for member, part in zip(self.members, parts, strict=True)], dim=1)
-        return logits if self.training else logits.mean(dim=1)
+        count = len(self.members)
+        if self.training:
+            return torch.cat([self.members[k](*part) for k, part in _dealt(count, image, prompts)])
+        each = zip(self.members, prompts.chunk(count, dim=2), strict=True)
+        return torch.stack([member(image, fused) for member, fused in each]).mean(dim=0)
 
 
 def join_members(pairs: Sequence[tuple[Fusion, SideViT]]) -> tuple[Fusion, SideViT | SideMembers]:
@@ -68,3 +79,10 @@ def join_members(pairs: Sequence[tuple[Fusion, SideViT]]) -> tuple[Fusion, SideV
     if len(pairs) == 1:
         return pairs[0]
     return FusionMembers([fusion for fusion, _ in pairs]), SideMembers([side for _, side in pairs])
+
+
+def _dealt(count: int, *batch: Tensor) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """The members that get any of a batch, by number, and their parts, as even as they can be."""
+    for k, part in enumerate(zip(*(one.tensor_split(count) for one in batch), strict=True)):
+        if len(part[0]):
+            yield k, part

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from monai_fpt.networks import FPTClassifier, FPTConfig, FPTLoss
 
@@ -39,35 +38,46 @@ def test_the_answer_is_the_mean_of_the_members_logits(method: str, tiny: Make, l
 
 
 @METHODS
-def test_each_member_gets_the_gradients_it_has_alone(method: str, tiny: Make, loud: Make) -> None:
+def test_each_member_gets_the_gradients_that_it_has_alone_on_its_part_of_the_batch(
+    method: str, tiny: Make, loud: Make
+) -> None:
     model = loud(tiny(method=method, members=2, dropout=0.0)).double()
     singles = [single.double().train() for single in alone(model, tiny(method=method, dropout=0.0))]
     features = torch.randn(4, *model.backbone.feature_shape, dtype=torch.float64)
     image, labels, loss = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 1, 2, 1]), FPTLoss()
 
     loss(model.train()(image, features), labels).backward()
-    for single in singles:
-        loss(single(image, features), labels).backward()
+    for single, own in zip(singles, ([0, 1], [2, 3]), strict=True):
+        loss(single(image[own], features[own]), labels[own]).backward()
 
-    own = dict(model.named_parameters())
+    joined = dict(model.named_parameters())
     for k, single in enumerate(singles):
         for name, parameter in single.named_parameters():
             if parameter.requires_grad:
                 part, rest = name.split(".", 1)
-                theirs = own[f"{part}.members.{k}.{rest}"].grad
+                theirs = joined[f"{part}.members.{k}.{rest}"].grad
                 assert theirs is not None and parameter.grad is not None
                 torch.testing.assert_close(theirs * 2, parameter.grad, atol=1e-12, rtol=1e-8)
 
 
-def test_in_training_the_members_answer_one_by_one(tiny: Make, loud: Make) -> None:
+def test_in_training_each_member_answers_for_its_part_of_the_batch_as_even_as_it_can_be(tiny: Make, loud: Make) -> None:
     model = loud(tiny(members=3, dropout=0.0))
+    image, features = torch.randn(7, 3, 32, 32), torch.randn(7, *model.backbone.feature_shape)
+    each = torch.stack([single(image, features) for single in alone(model, tiny(dropout=0.0))])
+
+    answer = model.train()(image, features)
+
+    expected = torch.stack([each[k, row] for row, k in enumerate([0, 0, 0, 1, 1, 2, 2])])
+    torch.testing.assert_close(answer, expected, atol=2e-5, rtol=1e-5)
+
+
+def test_a_batch_of_fewer_images_than_members_trains_those_that_get_one(tiny: Make, loud: Make) -> None:
+    model = loud(tiny(members=3, dropout=0.0)).train()
     image, features = torch.randn(2, 3, 32, 32), torch.randn(2, *model.backbone.feature_shape)
-    answer = model(image, features)
 
-    each = model.train()(image, features)
+    FPTLoss()(model(image, features), torch.tensor([0, 1])).backward()
 
-    assert each.shape == (2, 3, 3)
-    torch.testing.assert_close(each.mean(dim=1), answer)
+    assert [member.head.weight.grad is not None for member in model.side.members] == [True, True, False]
 
 
 def test_one_member_is_the_network_it_has_always_been(tiny: Make) -> None:
@@ -93,24 +103,6 @@ def test_members_cost_their_number_of_learnable_weights(tiny: Make) -> None:
     one, three = (FPTClassifier(tiny(members=k)).num_parameters() for k in (1, 3))
 
     assert three == (3 * one[0], one[1])
-
-
-@pytest.mark.parametrize("weights", ["equal", "balanced"])
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_the_loss_of_several_members_is_the_mean_of_theirs(task: str, weights: Any) -> None:
-    logits = torch.randn(5, 2, 3)
-    labels = torch.tensor([0, 2, 1, 1, 0]) if task == "multiclass" else torch.randint(0, 2, (5, 3)).float()
-    balanced = torch.tensor([8 / 6, 8 / 3, 8 / 15]) if task == "multiclass" else torch.tensor([3.0, 7.0, 0.6])
-    weight = None if weights == "equal" else balanced
-    loss = FPTLoss(task, [2, 1, 5], 8, weights)
-
-    found = loss(logits, labels)
-
-    if task == "multiclass":
-        each = [F.cross_entropy(logits[:, k], labels, weight=weight) for k in (0, 1)]
-    else:
-        each = [F.binary_cross_entropy_with_logits(logits[:, k], labels, pos_weight=weight) for k in (0, 1)]
-    torch.testing.assert_close(found, (each[0] + each[1]) / 2)
 
 
 @METHODS
