@@ -50,7 +50,7 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
         progress: show a progress bar.
 
     Attributes:
-        features: (N, L, 2, H, M, D) in the stored precision, or :class:`QuantizedFeatures` of N images.
+        features: (N, L, 2, H, M, D) in the stored precision, or :class:`QuantizedFeatures`, of the N different items.
         thumbnails: (N, 3, T, T) uint8.
 
     Raises:
@@ -79,8 +79,13 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
         self.transform: Callable[[dict[str, Any]], Any] | None = dataset.transform
         plain = copy.copy(dataset)
         plain.transform = None
-        _require_room(len(plain), plain.store.layout.num_bytes, self.device, reserve)
-        spec, count = plain.store.spec, len(plain)
+        first: dict[int, int] = {}  # an item that is listed several times lies here once
+        for row, item in enumerate(plain.data):
+            first.setdefault(id(item), row)
+        places = {number: place for place, number in enumerate(first)}
+        self._places = [places[id(item)] for item in plain.data]
+        spec, count = plain.store.spec, len(first)
+        _require_room(count, plain.store.layout.num_bytes, self.device, reserve)
         dtype = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}[spec.dtype]
         stored = torch.empty(count, *spec.feature_shape, dtype=dtype, device=self.device)
         self.features: CachedFeatures = stored
@@ -91,21 +96,21 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
             count, 3, spec.thumbnail_size, spec.thumbnail_size, dtype=torch.uint8, device=self.device
         )
         self._items: list[dict[str, Any]] = []
-        for row in progress_bar(range(count), unit="image", desc="Loading features", progress=progress):
-            item = plain[row]
-            self.thumbnails[row] = item.pop("image")
+        for row in progress_bar(first.values(), unit="image", desc="Loading features", progress=progress):
+            item, place = plain[row], len(self._items)
+            self.thumbnails[place] = item.pop("image")
             features = item.pop("features")
-            for place, part in zip(_parts(self.features), _parts(features), strict=True):
-                place[row] = part
+            for whole, part in zip(_parts(self.features), _parts(features), strict=True):
+                whole[place] = part
             self._items.append(item)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Any:
         """An item as :class:`FeatureDataset` gives it; its features are views and must not be written to."""
         item = self._image_item(index)
-        rows = [part[index] for part in _parts(self.features)]
+        rows = [part[self._places[index]] for part in _parts(self.features)]
         item["features"] = rows[0] if len(rows) == 1 else QuantizedFeatures(*rows)
         return item if self.transform is None else self.transform(item)
 
@@ -128,12 +133,13 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
                 )
             items.append(item)
         collated: dict[str, Any] = default_collate(items)
-        where = torch.as_tensor(list(rows), device=self.device)
+        where = torch.as_tensor([self._places[row] for row in rows], device=self.device)
         gathered = [part.index_select(0, where) for part in _parts(self.features)]
         return collated | {"features": gathered[0] if len(gathered) == 1 else QuantizedFeatures(*gathered)}
 
     def _image_item(self, index: int) -> dict[str, Any]:
-        return self._items[index] | {"image": self.thumbnails[index]}
+        place = self._places[index]
+        return self._items[place] | {"image": self.thumbnails[place]}
 
 
 def _parts(features: CachedFeatures) -> tuple[Tensor, ...]:

@@ -63,3 +63,24 @@ def test_the_stable_recipe_has_three_members_with_another_start_and_changes_noth
     paper, stable = configs
 
     assert dataclasses.replace(paper, side_init="fan_in", members=3) == stable
+
+
+def test_the_stable_recipe_gives_each_member_as_many_steps_of_the_same_size_as_the_paper_gives_one(
+    tmp_path: Path,
+) -> None:
+    images = draw_images(tmp_path / "images", {"train": 5, "val": 2, "test": 2})
+    loaders = []
+    for preset in ([], [str(fpt_bundle_root() / "configs" / "presets" / "stable.json")]):
+        parser = ConfigParser()
+        parser.read_config([str(bundle_config("train")), *preset])
+        parser.update(tiny_overrides(images, tmp_path / "run") | {"batch_size": 4})
+        parser["store"] = None
+        loaders.append(parser.get_parsed_content("train#dataloader"))
+
+    paper, stable = loaders
+
+    assert (paper.batch_size, stable.batch_size) == (4, 12)
+    assert len(paper) == len(stable) == 2
+    assert sorted(item["key"] for item in stable.dataset.data) == sorted(
+        item["key"] for item in list(paper.dataset.data) * 3
+    )

@@ -200,6 +200,24 @@ def test_what_differs_between_accesses_is_not_read_once_and_kept(toy: Toy, items
         FeatureDataset(items, stores[0], views=stores[1:], load=load_toy)
 
 
+def test_items_may_be_listed_several_times_and_are_looked_up_once(
+    toy: Toy, items: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = toy.store()
+    toy.extract(items[1:], store)
+    found: list[str] = []
+    find = FeatureStore.find
+    monkeypatch.setattr(FeatureStore, "find", lambda self, item: (found.append(item["key"]), find(self, item))[1])
+
+    dataset = FeatureDataset(items[1:] * 3, store)
+
+    assert len(dataset) == 15 and dataset[1]["key"] == dataset[6]["key"] == items[2]["key"]
+    assert torch.equal(dataset[1]["features"], dataset[11]["features"])
+    assert found == [item["key"] for item in items[1:]]
+    with pytest.raises(MissingFeaturesError, match="1 of 6 images have no features"):
+        FeatureDataset(items * 3, store)[0]
+
+
 class RandomNumber:
     """A random transform, as far as seeding goes."""
 

@@ -140,3 +140,14 @@ def test_a_transform_that_gives_no_dictionary_makes_no_batches(toy: Toy, items: 
     assert resident[1] == "p1/scan.raw"
     with pytest.raises(TypeError, match="The transform gave str, but batches are made of dictionaries"):
         resident.batch([0])
+
+
+def test_items_that_are_listed_several_times_lie_there_once(toy: Toy, items: list[dict[str, Any]]) -> None:
+    dataset = from_cache(toy, items * 3, "float16")
+
+    resident = FPTResidentFeatures(dataset, "cpu")
+
+    assert len(resident) == len(dataset) == 18 and len(resident.thumbnails) == len(resident.features) == 6
+    for index in (0, 7, 17):
+        require_equal(resident[index], dataset[index])
+    assert resident.batch([1, 7, 13])["features"].unique(dim=0).shape[0] == 1

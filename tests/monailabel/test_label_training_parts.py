@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from monai_fpt.features import FPTModelCard
+from monai_fpt.features import FeatureSpec, FPTModelCard
 from monai_fpt.monailabel.training_augment import augment_batch
 from monai_fpt.monailabel.training_before import keep_learned, learned_before
 from monai_fpt.monailabel.training_compare import judged
-from monai_fpt.monailabel.training_fit import FPTFitOptions, reset_adapter
+from monai_fpt.monailabel.training_fit import FPTFitOptions, LabelledFeatures, fit_adapter, reset_adapter
 from monai_fpt.monailabel.training_history import LabelHistory
 from monai_fpt.monailabel.training_options import FPTRetraining, FPTRetrainOptions
 from monai_fpt.monailabel.training_publish import present_model_dir, present_version, publish_model
@@ -28,7 +28,7 @@ from monai_fpt.monailabel.training_split import (
 )
 from monai_fpt.monailabel.training_stats import TrainingStats
 from monai_fpt.monailabel.training_words import outcome_sentence
-from monai_fpt.networks import FPTClassifier
+from monai_fpt.networks import FPTClassifier, FPTConfig
 from monai_fpt.registry import FPTPredictor
 from monai_fpt.transforms import RandFPTSideAugment
 
@@ -436,3 +436,39 @@ def test_a_training_whose_process_is_gone_is_told_as_killed(tmp_path: Path) -> N
     stats.ended(FPTRetraining("u", True, 1, "done", challenger=0.75, better_in=0.91))
     told = stats.read()
     assert (told["status"], told["best_metric"], told["better_in"]) == ("ended", 0.75, 0.91)
+
+
+def test_each_member_of_a_network_sees_every_image_once_an_epoch_in_an_order_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = FPTConfig(
+        backbone="vit_tiny_patch16_224",
+        backbone_weights=None,
+        image_size=64,
+        side_size=32,
+        num_tokens=4,
+        members=3,
+        backbone_kwargs={"depth": 2},
+    )
+    network = FPTClassifier(config)
+    data = LabelledFeatures(
+        keys=tuple("abcdefghij"),
+        groups=tuple("abcdefghij"),
+        labels=torch.arange(10) % 2,
+        thumbnails=torch.randint(0, 256, (10, 3, 48, 48), dtype=torch.uint8),
+        features=tuple(torch.randn(10, *network.backbone.feature_shape)),
+        spec=FeatureSpec.from_network(network),
+    )
+    batches: list[list[int]] = []
+    batch = LabelledFeatures.batch
+    monkeypatch.setattr(
+        LabelledFeatures, "batch", lambda self, rows: (batches.append(list(rows)), batch(self, rows))[1]
+    )
+
+    fit_adapter(network, data, FPTFitOptions(max_epochs=1, min_steps=0, batch_size=4))
+
+    assert [len(rows) for rows in batches] == [12, 12, 6]
+    parts = [torch.tensor(rows).tensor_split(3) for rows in batches]
+    orders = [torch.cat([part[k] for part in parts]).tolist() for k in range(3)]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
