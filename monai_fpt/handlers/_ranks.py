@@ -10,7 +10,7 @@ import os
 
 import torch.distributed as dist
 
-__all__ = ["process_rank", "world_size"]
+__all__ = ["process_rank", "wait_for_all", "world_size"]
 
 
 def process_rank() -> int:
@@ -23,3 +23,9 @@ def process_rank() -> int:
 def world_size() -> int:
     """How many processes take part now, 1 when ``torch.distributed`` is not set up."""
     return int(dist.get_world_size()) if dist.is_available() and dist.is_initialized() else 1
+
+
+def wait_for_all() -> None:
+    """Return when every process that takes part has come here; at once when this one is alone."""
+    if world_size() > 1:
+        dist.barrier()

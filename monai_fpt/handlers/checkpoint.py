@@ -36,7 +36,7 @@ from ignite.engine import Events
 from monai_fpt.handlers._evaluated import set_aside
 from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._plain import plain_state
-from monai_fpt.handlers._ranks import process_rank
+from monai_fpt.handlers._ranks import process_rank, wait_for_all
 
 __all__ = ["FPTCheckpointHandler", "fpt_strictly_better", "unwrapped_network"]
 
@@ -134,10 +134,13 @@ class FPTCheckpointHandler:
             self._write(self.last_path, self._state(engine))
 
     def completed(self, engine: Any) -> None:
-        """Leave no run without a model: validation may never have taken place."""
+        """Leave no run without a model: validation may never have taken place. No process goes on before it is written, or
+        one that is ahead would read the best model of an earlier epoch.
+        """
         if self.evaluator is not None and self.best_epoch is None and engine.state.epoch > 0:
             self.logger.warning(f"no validation took place, {self.model_path.name} is the network of the last epoch")
             self._save_model()
+        wait_for_all()
 
     def _save_model(self) -> None:
         if process_rank() == 0:

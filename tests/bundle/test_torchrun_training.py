@@ -61,6 +61,21 @@ def test_two_processes_train_as_one_with_batches_twice_as_large(images: Path, tm
     torch.testing.assert_close(torch.tensor(second.logits[rows]), torch.tensor(first.logits), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
+def test_several_members_train_in_several_processes_where_the_last_batch_is_shorter_than_they_are_many(
+    images: Path, tmp_path: Path
+) -> None:
+    options = {"network_config#members": 3, "batch_size": 3, "max_epochs": 1}
+    cache = tmp_path / "cache"
+    start = train(images, tmp_path / "start", cache, 2, **options, learning_rate=1e-12)
+    state = train(images, tmp_path / "run", cache, 2, **options)
+
+    names = [f"side.members.{k}.head.weight" for k in range(3)]
+    moved = torch.stack([(state[name] - start[name]).abs().max() for name in names])
+    assert (moved > LEARNING_RATE / 10).all()
+    assert not torch.equal(state[names[0]], state[names[1]])
+
+
 def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
     """Mean distance of the weights."""
     differences = [(first[k] - second[k]).abs().flatten() for k in first if first[k].is_floating_point()]

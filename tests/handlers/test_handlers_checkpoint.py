@@ -92,6 +92,20 @@ def test_other_ranks_write_nothing(tmp_path: Path, toy: Callable[..., Toy], monk
     assert run.checkpoint.best_epoch == 1
 
 
+def test_no_process_goes_on_before_the_last_best_model_is_written(
+    tmp_path: Path, toy: Callable[..., Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "monai_fpt.handlers.checkpoint.wait_for_all",
+        lambda: waiting.append(torch.load(tmp_path / "model.pt", weights_only=True)["0.weight"]),
+    )
+    run = toy(tmp_path, epochs=3, metric=lambda epoch: epoch)
+    run.trainer.run()
+    (there,) = waiting
+    assert torch.equal(there, run.network[0].weight)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
