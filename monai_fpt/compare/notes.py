@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from monai_fpt.compare.cheapest import CHEAPEST_RULE
-from monai_fpt.compare.comparison import FPTArmComparison
+from monai_fpt.compare.comparison import FPTArmComparison, FPTArmRow
 from monai_fpt.compare.differences import needed_resamples
+from monai_fpt.features import FPTModelCard
 from monai_fpt.metrics.units import scored_units
 from monai_fpt.report.notes import few_patients
 from monai_fpt.report.resample import RARE
@@ -69,13 +70,21 @@ def notes_of(found: FPTArmComparison) -> Iterator[str]:
 
 def _batches(found: FPTArmComparison) -> Iterator[str]:
     """Of arms whose steps have another number of images than the recipe's."""
+    size = found.full.batch_size
     own = {row.name: row.runs[0].settings.get("options", {}).get("batch_size") for row in found.rows}
-    own = {name: size for name, size in own.items() if size not in (None, found.full.batch_size)}
+    own |= {row.name: size * _members(found, row) for row in found.rows if row.info.kind == "adapter"}
+    own = {name: images for name, images in own.items() if images not in (None, size)}
     if own:
-        told = listed([f"{name} ({size})" for name, size in own.items()])
+        told = listed([f"{name} ({images})" for name, images in own.items()])
         yield (
             f"A step has the recipe's {found.full.batch_size} images but in {told}; bytes are of a step of the arm's own size."
         )
+
+
+def _members(found: FPTArmComparison, row: FPTArmRow) -> int:
+    """Of a trained network; each has a batch of its own."""
+    card = found.folder / row.name / f"seed_{row.runs[0].seed}" / "model.json"
+    return FPTModelCard.load(card).network.members if card.is_file() else 1
 
 
 def listed(names: list[str]) -> str:

@@ -223,7 +223,7 @@ def fit_adapter(
             loss_function.set_progress((epoch - 1) / epochs)
             total = 0.0
             orders = [torch.randperm(len(data), generator=order) for _ in range(network.config.members)]
-            for rows in torch.stack(orders).split(options.batch_size, dim=1):
+            for rows in torch.split(torch.stack(orders), options.batch_size, dim=1):
                 check()
                 batch = rows.flatten().tolist()  # each member's own images, one after the other
                 thumbnails = data.thumbnails[batch].float() / 255

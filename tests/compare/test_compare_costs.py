@@ -13,6 +13,7 @@ from compare_toys import CONFIG, toy_overrides
 
 from monai_fpt.compare import FPTArmComparison, run_comparison
 from monai_fpt.compare.fillings import CacheFillings
+from monai_fpt.compare.notes import notes_of
 from monai_fpt.compare.tuning.images import FPTTuningImages
 from monai_fpt.features import FeatureStore
 from monai_fpt.networks import FPTClassifier
@@ -99,3 +100,18 @@ def test_a_filling_that_was_broken_off_counts_together(tmp_path: Path) -> None:
         {"cache": "features", "images": 5, "seconds": 3.0},
         {"cache": "features_1", "images": 5, "seconds": 2.0},
     ]
+
+
+def test_members_are_charged_for_batches_of_their_own_and_the_notes_say_so(
+    toy_table: Path, token_cache: Path, tmp_path: Path
+) -> None:
+    overrides = toy_overrides(toy_table, tmp_path / "run", token_cache) | {
+        "tokens": "all",
+        "max_epochs": 1,
+        "batch_size": 2,
+    }
+    found = run_comparison(overrides, arms="fpt_plus,fpt_plus_stable", seeds=[0], bootstrap=100, quiet=True)
+    one, three = (found.row(name) for name in ("fpt_plus", "fpt_plus_stable"))
+    assert three.learnable_parameters == 3 * one.learnable_parameters
+    assert (three.training_bytes or 0) == pytest.approx(3 * (one.training_bytes or 0), rel=0.02)
+    assert "A step has the recipe's 2 images but in fpt_plus_stable (6); bytes" in " ".join(notes_of(found))
