@@ -43,7 +43,7 @@ def notes_of(found: FPTArmComparison) -> Iterator[str]:
     if not found.patients_known:
         yield "No patients are known, each image counts as one: where a patient has several images, intervals are too narrow."
     yield (
-        "Epoch, C, k and learning rate were chosen on the validation section. The labels of the test section are hidden from probes and tuning "
+        "What is chosen (epoch, C, k, learning rate) is chosen on the validation section. The labels of the test section are hidden from probes and tuning "
         "arms; trainings of the bundle choose nothing by them. Validation AUC is of the images that chose, and too good."
     )
     if all(math.isnan(value) for row in found.rows for value in row.validation):

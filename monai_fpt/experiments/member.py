@@ -22,6 +22,7 @@ from monai_fpt.experiments.recipe import FPTRecipe, stack_refusal
 from monai_fpt.experiments.stack import FPTRandomStream
 from monai_fpt.features import FeatureDataset, FPTModelCard
 from monai_fpt.handlers import FPTEpochSeedHandler, fpt_flag
+from monai_fpt.handlers.checkpoint import checked_selection
 from monai_fpt.networks import FPTClassifier, QuantizedFeatures
 
 __all__ = ["FPTMember", "FPTMemberPlan", "collated", "make_member"]
@@ -65,6 +66,7 @@ class FPTMember:
         self.batch_size = int(value("train#dataloader#batch_size"))
         self.clip_norm = float(parser.get_parsed_content(_argument(parser, "FPTGradientClipHandler", "max_norm")))
         self.val_interval = int(parser.get_parsed_content(_argument(parser, "ValidationHandler", "interval")))
+        self.selection = checked_selection(value("model_selection"))
         self.loss = value("loss_function")
         ((self.score_name, key_metric),) = parser.get("validate#key_metric").items()
         self.score = str(key_metric["score"])

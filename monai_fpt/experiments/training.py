@@ -6,8 +6,8 @@ Decisions:
   image or two) sits the last step out; its schedule has as many steps as its own training would have.
 - Gradients are clipped and applied member by member, by the bundle's optimizer on the member's row of weights.
 - The best epoch is chosen on the validation section by the bundle's key metric; NaN is worse than any number, the first
-  validated epoch counts whatever its value, and without a validation section the last epoch is taken: the rules of
-  ``FPTCheckpointHandler``.
+  validated epoch counts whatever its value, and without a validation section, or where ``model_selection`` says so, the last
+  epoch is taken: the rules of ``FPTCheckpointHandler``.
 - Validation and test images are prepared once and kept, as long as they take less than 2 GB.
 """
 
@@ -38,8 +38,8 @@ class FPTTrained:
 
     Attributes:
         member: that was trained.
-        best_epoch: counted from 1.
-        best_score: of the key metric on the validation section; NaN without one.
+        best_epoch: whose weights were kept, counted from 1.
+        best_score: of the key metric on the validation section at that epoch, or at the last that was validated; NaN without one.
         history: of every epoch its metrics, under the names that the bundle tracks (``train_loss``, ``lr``,
             ``val_auc``, ...).
         logits: section to logits (N, K) of the best weights.
@@ -141,14 +141,16 @@ class _Run:
             member, trained = self.members[s], self.results[s]
             scores = _scores(member, logits, _labels(member, "validation"))
             trained.history[-1] |= {f"val_{name}": value for name, value in scores.items()}
-            if not trained.best_epoch or fpt_strictly_better(scores[member.score], trained.best_score):
+            if member.selection == "last":
+                trained.best_score = scores[member.score]
+            elif not trained.best_epoch or fpt_strictly_better(scores[member.score], trained.best_score):
                 trained.best_epoch, trained.best_score = epoch, scores[member.score]
                 self.best[s] = self.stack.weights[s]
 
     def finish(self) -> None:
         """Put the best weights into the networks and read the test sections with them."""
         for s, trained in enumerate(self.results):
-            if not trained.best_epoch:  # never validated
+            if not trained.best_epoch:  # never validated, or the last is wanted
                 trained.best_epoch, self.best[s] = self.members[s].max_epochs, self.stack.weights[s]
         self.stack.weights.copy_(self.best)
         for section in ("validation", "test"):

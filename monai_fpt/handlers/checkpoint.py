@@ -1,7 +1,7 @@
 """Two files of a training: the model that is kept, and the state from which a killed training goes on.
 
 ``model.pt`` is the network's plain ``state_dict`` (the network itself leaves its frozen part out), written whenever the
-validation metric is strictly better than ever before. ``last.pt`` is everything that the next epoch depends on, written
+validation metric is strictly better than ever before, or after every epoch where the last one is wanted. ``last.pt`` is everything that the next epoch depends on, written
 after every epoch.
 
 Decisions:
@@ -9,6 +9,8 @@ Decisions:
 - MONAI's engines never save a model whose metric is NaN, and keep a NaN of the first epoch as best for ever. Here NaN
   is worse than any number, but the first validated epoch is saved whatever its value: a finished run always has a
   model.
+- The best of twenty epochs on few validation images is the luckiest one, and often an early one; with a learning rate that
+  falls to nothing the last epoch is the steadier choice (docs/results.md), hence ``selection="last"``.
 - The best value is the handler's own, not the evaluator's, for that reason. ``fpt_strictly_better`` teaches an engine
   the same rule (``metric_cmp_fn``).
 - The handler registers its saving when the training starts, hence behind every handler of the configuration
@@ -28,7 +30,7 @@ import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from ignite.engine import Events
@@ -38,9 +40,10 @@ from monai_fpt.handlers._files import replace_file_content
 from monai_fpt.handlers._plain import plain_state
 from monai_fpt.handlers._ranks import process_rank, wait_for_all
 
-__all__ = ["FPTCheckpointHandler", "fpt_strictly_better", "unwrapped_network"]
+__all__ = ["FPTCheckpointHandler", "ModelSelection", "checked_selection", "fpt_strictly_better", "unwrapped_network"]
 
 FORMAT = 1
+ModelSelection = Literal["best", "last"]
 MODEL_FILE = "model.pt"
 LAST_FILE = "last.pt"
 
@@ -50,10 +53,22 @@ def fpt_strictly_better(current: float, best: float) -> bool:
     return not math.isnan(current) and (math.isnan(best) or current > best)
 
 
+def checked_selection(value: Any) -> ModelSelection:
+    """Which epoch's model a training keeps.
+
+    Raises:
+        ValueError: a word that is none.
+    """
+    if value not in get_args(ModelSelection):
+        raise ValueError(f"model_selection={value!r} is not one of {', '.join(map(repr, get_args(ModelSelection)))}.")
+    return value  # type: ignore[no-any-return]
+
+
 class FPTCheckpointHandler:
     """Save the best model and the last state of a training, and resume from the latter.
 
-    Attach it to the trainer. Without an evaluator ``model.pt`` is the network after the last epoch.
+    Attach it to the trainer. ``model.pt`` is the network of the best epoch; without an evaluator or with ``selection="last"``
+    that of the last one.
 
     Args:
         run_dir: folder of ``model.pt`` and ``last.pt``, made when missing. network: its ``state_dict`` is saved;
@@ -61,7 +76,10 @@ class FPTCheckpointHandler:
         and resumed when given. evaluator: the engine of the validation, whose metric decides; it must run by a
         ``ValidationHandler`` of the trainer. resume: continue from ``last.pt`` when there is one. config_digest: any
         text that identifies the configuration; a ``last.pt`` with another one is refused. metric_name: the metric that
-        decides; by default the evaluator's key metric.
+        decides; by default the evaluator's key metric. selection: ``"best"`` by that metric, or ``"last"``.
+
+    Raises:
+        ValueError: an unknown selection.
 
     Example:
         >>> # in a bundle: {"_target_": "monai_fpt.handlers.FPTCheckpointHandler", "run_dir": "@run_dir",
@@ -78,6 +96,7 @@ class FPTCheckpointHandler:
         resume: bool = False,
         config_digest: str = "",
         metric_name: str | None = None,
+        selection: ModelSelection = "best",
     ) -> None:
         self.model_path = Path(run_dir) / MODEL_FILE
         self.last_path = Path(run_dir) / LAST_FILE
@@ -88,6 +107,7 @@ class FPTCheckpointHandler:
         self.resume = resume
         self.config_digest = config_digest
         self.metric_name = metric_name
+        self.selection = checked_selection(selection)
         self.best_metric = math.nan
         self.best_epoch: int | None = None
         self.logger = logging.getLogger(__name__)
@@ -112,7 +132,7 @@ class FPTCheckpointHandler:
             self._load(engine)
 
     def validated(self, evaluator: Any) -> None:
-        """Save the model if this validation is the best so far."""
+        """Save the model if this validation is the best so far; where the last epoch is wanted, remember its metric."""
         name = self.metric_name or evaluator.state.key_metric_name
         if name not in evaluator.state.metrics:
             known = ", ".join(sorted(evaluator.state.metrics)) or "none"
@@ -121,14 +141,18 @@ class FPTCheckpointHandler:
                 "set metric_name of FPTCheckpointHandler or key_val_metric of the evaluator."
             )
         metric = float(evaluator.state.metrics[name])
-        if self.best_epoch is None or fpt_strictly_better(metric, self.best_metric):
+        if self.selection == "last":
+            self.best_metric = metric
+        elif self.best_epoch is None or fpt_strictly_better(metric, self.best_metric):
             self.best_metric, self.best_epoch = metric, int(evaluator.state.epoch)
             self._save_model()
             self.logger.debug(f"epoch {self.best_epoch}: {name} {metric:.4f} is the best, saved {self.model_path.name}")
 
     def epoch_completed(self, engine: Any) -> None:
         """Save the last state."""
-        if self.evaluator is None:
+        if self.selection == "last":
+            self.best_epoch = int(engine.state.epoch)
+        if self.evaluator is None or self.selection == "last":
             self._save_model()
         if process_rank() == 0:
             self._write(self.last_path, self._state(engine))

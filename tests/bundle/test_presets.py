@@ -63,6 +63,8 @@ def test_the_stable_recipe_has_three_members_with_another_start_and_changes_noth
     paper, stable = configs
 
     assert dataclasses.replace(paper, side_init="fan_in", members=3) == stable
+    settings = {name.lstrip("+") for name in json.loads(preset.read_text(encoding="utf-8"))}
+    assert settings == {"_preset_", "network_config", "learning_rate", "model_selection"}
 
 
 def test_the_stable_recipe_gives_each_member_as_many_steps_of_the_same_size_as_the_paper_gives_one(

@@ -72,7 +72,7 @@ def test_a_fold_of_the_stack_is_what_the_bundle_trains(stacked: FPTCrossValidati
 
 
 def test_a_network_of_several_members_is_one_training_in_the_stack_and_in_the_bundle(overrides: dict[str, Any]) -> None:
-    wanted = overrides | {"network_config#members": 2, "max_epochs": 2}
+    wanted = overrides | {"network_config#members": 2, "max_epochs": 2, "model_selection": "last"}
     found = {}
     for engine in ("stack", "bundle"):
         other = wanted | {"run_dir": f"{overrides['run_dir']}_{engine}"}
@@ -82,6 +82,7 @@ def test_a_network_of_several_members_is_one_training_in_the_stack_and_in_the_bu
     for ours, theirs in zip(found["stack"], found["bundle"], strict=True):
         assert np.abs(ours.predictions["test"].logits - theirs.predictions["test"].logits).max() < 1e-5
         assert FPTModelCard.load(ours.folder / "model.json").network.members == 2
+        assert ours.best_epoch == theirs.best_epoch == 2
 
 
 @pytest.mark.parametrize("ablation", ["mirrored_views", "original_images"])

@@ -48,6 +48,19 @@ def test_model_is_that_of_the_best_epoch(
     assert torch.equal(model["0.weight"], weights[best])
 
 
+def test_the_last_epoch_is_kept_where_it_is_wanted(tmp_path: Path, toy: Callable[..., Toy]) -> None:
+    run = toy(tmp_path, epochs=3, metric=lambda epoch: 1 / epoch, selection="last")
+    run.trainer.run()
+    assert (run.checkpoint.best_epoch, run.checkpoint.best_metric) == (3, 1 / 3)
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["0.weight"], run.network[0].weight)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["best_epoch"] == 3
+
+
+def test_an_unknown_selection_is_refused(tmp_path: Path, toy: Callable[..., Toy]) -> None:
+    with pytest.raises(ValueError, match=r"model_selection='luck' is not one of 'best', 'last'\."):
+        toy(tmp_path, selection="luck")
+
+
 def test_strictly_better() -> None:
     assert fpt_strictly_better(0.2, 0.1) and fpt_strictly_better(0.1, NAN)
     assert not fpt_strictly_better(0.1, 0.1) and not fpt_strictly_better(NAN, 0.1) and not fpt_strictly_better(NAN, NAN)

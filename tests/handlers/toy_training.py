@@ -55,6 +55,7 @@ def make_toy(
     metric: Callable[[int], float] | None = None,
     extra: list[Any] | None = None,
     interval: int = 1,
+    selection: Any = "best",
 ) -> Toy:
     """Every object anew, as a new process would make them; ``metric`` replaces the validation's score by epoch."""
     torch.manual_seed(np.random.SeedSequence().entropy % 2**32)  # whatever the process did before must not matter
@@ -80,7 +81,7 @@ def make_toy(
 
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, replace)
     checkpoint = FPTCheckpointHandler(
-        run_dir, network, optimizer, scheduler, evaluator, resume=resume, config_digest=digest
+        run_dir, network, optimizer, scheduler, evaluator, resume=resume, config_digest=digest, selection=selection
     )
     transform = Compose([RandGaussianNoised("image", prob=0.8)])
     trainer = SupervisedTrainer(
