@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
+from monai_fpt.networks import names_by_member
 
 __all__ = ["FPTRandomStream", "FPTStack"]
 
@@ -88,6 +89,7 @@ class FPTStack:
         self.networks = list(networks)
         self.together = together and len(networks) > 1
         self._shapes = shapes[0]
+        self._members = names_by_member(self._shapes)
         rows = [
             torch.cat([dict(net.named_parameters())[n].detach().flatten() for n in self._shapes]) for net in networks
         ]
@@ -129,6 +131,15 @@ class FPTStack:
         places = [part for _, gradients in self._asked for part in self._split(gradients).values()]
         for place, gradient in zip(places, torch.autograd.grad(loss, leaves), strict=True):
             place.copy_(gradient)
+
+    def clip(self, s: int, max_norm: float) -> None:
+        """Clip the gradients of network ``s``, each of its members alone, as ``FPTGradientClipHandler`` does it."""
+        parts = self._split(self.gradients[s])
+        for names in self._members:
+            norm = torch.nn.utils.get_total_norm([parts[name] for name in names])
+            factor = torch.clamp(max_norm / len(self._members) / (norm + 1e-6), max=1.0)
+            for name in names:
+                parts[name].mul_(factor)
 
     @torch.no_grad()
     def eval_logits(self, inputs: Sequence[tuple[Any, ...]], which: Sequence[int]) -> Tensor:

@@ -126,7 +126,7 @@ class _Run:
         self.stack.backward(torch.stack(losses).sum())
         for s in which:
             optimizer, scheduler = self.engines[s]
-            torch.nn.utils.clip_grad_norm_([self.stack.rows[s]], self.members[s].clip_norm)
+            self.stack.clip(s, self.members[s].clip_norm)
             optimizer.step()
             scheduler.step()
         return list(zip(which, torch.stack(losses).detach().tolist(), strict=True))

@@ -7,14 +7,22 @@ from typing import Any
 import torch
 from monai.engines import IterationEvents
 
+from monai_fpt.networks import names_by_member
+
 __all__ = ["FPTGradientClipHandler"]
 
 
 class FPTGradientClipHandler:
-    """Clip the norm of all gradients between backward pass and optimizer step; under AMP they are unscaled first.
+    """Clip the norm of gradients between backward pass and optimizer step; under AMP they are unscaled first.
+
+    Each member of a network of several is clipped alone, as if its own loss had been its only one: of the mean of K losses it has a K-th
+    of the gradient, so that a K-th of the norm is its limit.
 
     Args:
-        max_norm: largest total L2 norm.
+        max_norm: largest L2 norm, of all gradients that learn together.
+
+    Raises:
+        ValueError: a norm that is not positive.
     """
 
     def __init__(self, max_norm: float = 1.0) -> None:
@@ -30,5 +38,12 @@ class FPTGradientClipHandler:
         """Clip the gradients of the trainer's optimizer."""
         if getattr(engine, "scaler", None) is not None:
             engine.scaler.unscale_(engine.optimizer)
-        parameters = [p for group in engine.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        names_of = {id(parameter): name for name, parameter in engine.network.named_parameters()}
+        learning = {
+            names_of.get(id(parameter), f"{number}.{place}"): parameter
+            for number, group in enumerate(engine.optimizer.param_groups)
+            for place, parameter in enumerate(group["params"])
+        }
+        members = names_by_member(learning)
+        for names in members:
+            torch.nn.utils.clip_grad_norm_([learning[name] for name in names], self.max_norm / len(members))

@@ -10,7 +10,7 @@ from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_
 from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
 from monai_fpt.networks.loss import ClassWeights, FPTLoss
-from monai_fpt.networks.members import FusionMembers, SideMembers
+from monai_fpt.networks.members import FusionMembers, SideMembers, names_by_member
 from monai_fpt.networks.positions import resample_positions
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
@@ -34,6 +34,7 @@ __all__ = [
     "convert_adapter_state",
     "convert_backbone_state",
     "frozen_backbone",
+    "names_by_member",
     "num_kept_tokens",
     "resample_positions",
     "resize_image",

@@ -13,7 +13,8 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 from monai_fpt.networks.fusion import CachedFeatures, Fusion, QuantizedFeatures
 from monai_fpt.networks.side import SideViT
 
-__all__ = ["FusionMembers", "SideMembers", "join_members"]
+__all__ = ["FusionMembers", "SideMembers", "join_members", "names_by_member"]
+
+_MEMBER = re.compile(r"\.members\.(\d+)\.")
 
 
 class FusionMembers(Fusion):
@@ -79,6 +82,20 @@ def join_members(pairs: Sequence[tuple[Fusion, SideViT]]) -> tuple[Fusion, SideV
     if len(pairs) == 1:
         return pairs[0]
     return FusionMembers([fusion for fusion, _ in pairs]), SideMembers([side for _, side in pairs])
+
+
+def names_by_member(names: Iterable[str]) -> list[list[str]]:
+    """Names of a network's learnable weights, a list for each member; one list of all where there is one member.
+
+    Example:
+        >>> names_by_member(["fusion.members.0.prompts", "fusion.members.1.prompts", "side.members.0.head.bias"])
+        [['fusion.members.0.prompts', 'side.members.0.head.bias'], ['fusion.members.1.prompts']]
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        number = _MEMBER.search(name)
+        found.setdefault(number[1] if number else "", []).append(name)
+    return list(found.values())
 
 
 def _dealt(count: int, *batch: Tensor) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
