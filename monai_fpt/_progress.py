@@ -8,17 +8,17 @@ from typing import Any, TypeVar, overload
 
 from tqdm import tqdm
 
-__all__ = ["progress_bar"]
+__all__ = ["tqdm_bar"]
 
 _Item = TypeVar("_Item")
 _SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 0.1, 10.0
 
 
 @overload
-def progress_bar(over: None = None, *, progress: bool, **options: Any) -> tqdm[Any]: ...
+def tqdm_bar(over: None = None, *, progress: bool, **options: Any) -> tqdm[Any]: ...
 @overload
-def progress_bar(over: Iterable[_Item], *, progress: bool, **options: Any) -> tqdm[_Item]: ...
-def progress_bar(over: Iterable[Any] | None = None, *, progress: bool, **options: Any) -> tqdm[Any]:
+def tqdm_bar(over: Iterable[_Item], *, progress: bool, **options: Any) -> tqdm[_Item]: ...
+def tqdm_bar(over: Iterable[Any] | None = None, *, progress: bool, **options: Any) -> tqdm[Any]:
     """A tqdm bar on the error stream.
 
     Args:

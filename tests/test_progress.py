@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 
 
 class _Terminal(io.StringIO):
@@ -21,7 +21,7 @@ def _written(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, progress: boo
     monkeypatch.setattr(sys, "stderr", stream)
     clock = itertools.count(0, 0.1)
     monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
-    with progress_bar(total=2000, desc="Reading", unit="image", progress=progress) as bar:
+    with tqdm_bar(total=2000, desc="Reading", unit="image", progress=progress) as bar:
         for _ in range(2000):
             bar.update()
     return stream.getvalue()
@@ -43,4 +43,4 @@ def test_without_progress_nothing_is_written(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_it_walks_through_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert list(progress_bar("abc", progress=True)) == ["a", "b", "c"]
+    assert list(tqdm_bar("abc", progress=True)) == ["a", "b", "c"]

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
+
 from monai_fpt.networks import names_by_member
 
 __all__ = ["FPTRandomStream", "FPTStack"]

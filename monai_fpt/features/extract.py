@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from monai_fpt._files import file_sha256
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.features.spec import FeatureSpec
 from monai_fpt.features.store import FeatureStore, FeatureWriter, preparation_facts
 from monai_fpt.networks import FrozenViT, TokenFeatures, resize_image
@@ -184,7 +184,7 @@ def extract(
     try:
         with (
             store.writer() as writer,
-            progress_bar(total=len(share), unit="image", desc="Extracting features", progress=progress) as bar,
+            tqdm_bar(total=len(share), unit="image", desc="Extracting features", progress=progress) as bar,
         ):
             for batch in loader:
                 failed += [(entry["key"], entry["error"]) for entry in batch if "error" in entry]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.features.dataset import FeatureDataset
 from monai_fpt.networks import CachedFeatures, QuantizedFeatures
 
@@ -96,7 +96,7 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
             count, 3, spec.thumbnail_size, spec.thumbnail_size, dtype=torch.uint8, device=self.device
         )
         self._items: list[dict[str, Any]] = []
-        for row in progress_bar(first.values(), unit="image", desc="Loading features", progress=progress):
+        for row in tqdm_bar(first.values(), unit="image", desc="Loading features", progress=progress):
             item, place = plain[row], len(self._items)
             self.thumbnails[place] = item.pop("image")
             features = item.pop("features")

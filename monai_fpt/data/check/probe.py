@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.facts import ImageFacts, ImageOptions
 from monai_fpt.data.image import read_medical_image
 
@@ -208,7 +208,7 @@ def probe_images(
         _Probes(items, options, image_size), batch_size=8, num_workers=num_workers, collate_fn=_unstacked
     )
     probes: list[ImageProbe] = []
-    with progress_bar(total=len(items), unit="image", desc="Checking images", progress=progress) as bar:
+    with tqdm_bar(total=len(items), unit="image", desc="Checking images", progress=progress) as bar:
         for batch in loader:
             probes += batch
             bar.update(len(batch))

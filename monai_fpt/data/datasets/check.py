@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.datasets.base import FPTPublicDataset
 from monai_fpt.data.datasets.published import FPTFoundImages, FPTSourceFile, compare_counts
 from monai_fpt.data.datasets.registry import named_fpt_dataset
@@ -109,7 +109,7 @@ def check_fpt_dataset(
 def _unreadable(found: FPTFoundImages, progress: bool) -> list[str]:
     """Images that cannot be read, with the reason."""
     bad = []
-    for item in progress_bar(found.items, desc="open images", progress=progress):
+    for item in tqdm_bar(found.items, desc="open images", progress=progress):
         try:
             load_medical_image(item["image"])
         except ImageReadError as error:

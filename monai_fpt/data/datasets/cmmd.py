@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 import pydicom
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.datalist import data_item
 from monai_fpt.data.datasets.base import FPTPublicDataset
 from monai_fpt.data.datasets.files import files_below, named_file, readable_name
@@ -244,7 +244,7 @@ def _join(
     imaged: set[tuple[str, str]] = set()
     other_breast, strange, sideless = [], [], []
     first_of: dict[tuple[str, ...], Path] = {}
-    for path in progress_bar(images, desc=f"{title} headers", progress=progress):
+    for path in tqdm_bar(images, desc=f"{title} headers", progress=progress):
         patient, side, view, uid = _header(path, root)
         identity = (uid, patient, side, view)
         if uid and first_of.setdefault(identity, path) != path:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.datasets.grouping import groups_of_pairs
 from monai_fpt.data.image import load_medical_image
 
@@ -41,7 +41,7 @@ def groups_of_likeness(paths: Mapping[str, Path], *, progress: bool = True) -> d
     keys = sorted(paths)
     if not keys:
         return {}
-    signs = np.stack([_signs(paths[key]) for key in progress_bar(keys, desc="likeness", progress=progress)])
+    signs = np.stack([_signs(paths[key]) for key in tqdm_bar(keys, desc="likeness", progress=progress)])
     pairs = []
     for position, own in enumerate(signs):
         differing = np.count_nonzero(signs[position + 1 :] != own, axis=1)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 from PIL import Image
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.datasets.npz_source import FPTNpzSource
 from monai_fpt.data.datasets.unpack import is_empty_folder, whole_folder
 
@@ -62,9 +62,7 @@ def unpack_npz(
                     labels = _labels(opened, part, len(classes), multilabel)
                     (hidden / part).mkdir()
                     images = _images(opened, f"{part}_images.npy", len(labels), size, channels)
-                    bar = progress_bar(
-                        images, total=len(labels), desc=f"unpack {archive.name} {part}", progress=progress
-                    )
+                    bar = tqdm_bar(images, total=len(labels), desc=f"unpack {archive.name} {part}", progress=progress)
                     for number, pixels in enumerate(bar):
                         name = f"{part}/{number:06d}.png"
                         Image.fromarray(pixels).save(hidden / name)

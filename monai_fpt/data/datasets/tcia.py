@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urljoin
 
 import requests
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 from monai_fpt.data.datasets.transfer import fetch_file
 from monai_fpt.data.datasets.unpack import unpack_archive
 
@@ -48,7 +48,7 @@ def obtain_collection(
     series = _listed_series(collection, modality, base_url)
     home = root / collection
     home.mkdir(exist_ok=True)
-    for entry in progress_bar(series, desc=f"{collection} series", progress=progress):
+    for entry in tqdm_bar(series, desc=f"{collection} series", progress=progress):
         uid = str(entry["SeriesInstanceUID"])
         folder = home / str(entry["PatientID"]) / str(entry["StudyInstanceUID"]) / uid
         if folder.is_dir():

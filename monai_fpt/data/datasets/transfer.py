@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 
 __all__ = ["digest_of_file", "fetch_file", "kept_sha256"]
 
@@ -123,7 +123,7 @@ def _transfer(url: str, name: str, part: Path, md5: str, progress: bool) -> None
             start = 0
             _forget(part)  # or a stop right here would leave old bytes under a new version's name
             part.with_name(f"{part.name}.of").write_text(_validator(answer), encoding="utf-8")
-        shown = progress_bar(
+        shown = tqdm_bar(
             total=start + length or None, initial=start, unit="B", unit_scale=True, desc=name, progress=progress
         )
         answer.raw.enforce_content_length = False  # or what came before a break is lost; the size is verified below

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from monai_fpt._progress import progress_bar
+from monai_fpt._progress import tqdm_bar
 
 __all__ = ["is_empty_folder", "lacking_members", "merge_parts", "unpack_archive", "whole_folder"]
 
@@ -72,7 +72,7 @@ def unpack_archive(archive: Path, target: Path, *, progress: bool = True) -> Non
         with zipfile.ZipFile(archive) as opened, whole_folder(target) as hidden:
             members = _members(opened, archive, target.name)
             _require_space(archive, members, target)
-            for member, path in progress_bar(members, desc=f"unpack {archive.name}", progress=progress):
+            for member, path in tqdm_bar(members, desc=f"unpack {archive.name}", progress=progress):
                 place = hidden / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(member) as source, place.open("wb") as sink:
@@ -138,7 +138,7 @@ def merge_parts(first: str | Path, *, progress: bool = True) -> Path:
     hidden = folder / f".{wholes[0]}.unfinished"
     try:
         with hidden.open("wb") as sink:
-            for _, _, part in progress_bar(found, desc=f"join {target.name}", progress=progress):
+            for _, _, part in tqdm_bar(found, desc=f"join {target.name}", progress=progress):
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, sink, _CHUNK)
         if not zipfile.is_zipfile(hidden):
