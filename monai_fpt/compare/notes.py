@@ -72,7 +72,7 @@ def _batches(found: FPTArmComparison) -> Iterator[str]:
     """Of arms whose steps have another number of images than the recipe's."""
     size = found.full.batch_size
     own = {row.name: row.runs[0].settings.get("options", {}).get("batch_size") for row in found.rows}
-    own |= {row.name: size * _members(found, row) for row in found.rows if row.info.kind == "adapter"}
+    own |= {row.name: size * count for row in found.rows if (count := _members(found, row)) > 1}
     own = {name: images for name, images in own.items() if images not in (None, size)}
     if own:
         told = listed([f"{name} ({images})" for name, images in own.items()])
