@@ -16,7 +16,13 @@ import monai_fpt
 
 PACKAGE = Path(monai_fpt.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BASE = {"_version", "_torchvision", "_files", "_progress", ""}  # "" is the package itself, which offers the version only
+BASE = {
+    "_version",
+    "_torchvision",
+    "_files",
+    "_progress",
+    "",
+}  # "" is the package itself, which offers the version only
 ON_TOP = {"cli", "bundle", "quickstart", "importing", "__main__", "compare", "experiments", "federated", "monailabel"}
 MAY_KNOW: dict[str, set[str]] = {
     "networks": set(),
