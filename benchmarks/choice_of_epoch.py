@@ -120,6 +120,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--cache_dir", default=None)
     given = parser.parse_args()
+    if given.seeds < 4:
+        parser.error(f"--seeds is {given.seeds}, but triples to compare need at least 4.")
 
     from monai_fpt.experiments.recipe import open_recipe
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
-from monai_fpt.networks import names_by_member
+from monai_fpt.networks import clip_member_gradients
 
 __all__ = ["FPTRandomStream", "FPTStack"]
 
@@ -90,7 +90,6 @@ class FPTStack:
         self.networks = list(networks)
         self.together = together and len(networks) > 1
         self._shapes = shapes[0]
-        self._members = names_by_member(self._shapes)
         rows = [
             torch.cat([dict(net.named_parameters())[n].detach().flatten() for n in self._shapes]) for net in networks
         ]
@@ -135,12 +134,7 @@ class FPTStack:
 
     def clip(self, s: int, max_norm: float) -> None:
         """Clip the gradients of network ``s``, each of its members alone, as ``FPTGradientClipHandler`` does it."""
-        parts = self._split(self.gradients[s])
-        for names in self._members:
-            norm = torch.nn.utils.get_total_norm([parts[name] for name in names])
-            factor = torch.clamp(max_norm / len(self._members) / (norm + 1e-6), max=1.0)
-            for name in names:
-                parts[name].mul_(factor)
+        clip_member_gradients(self._split(self.gradients[s]), max_norm)
 
     @torch.no_grad()
     def eval_logits(self, inputs: Sequence[tuple[Any, ...]], which: Sequence[int]) -> Tensor:

@@ -110,7 +110,8 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         """The cache entry of every item in one of the stores, in order; resolved once."""
         if view not in self._entries:
             store = self.stores[view]
-            listed = {id(item): item for item in self.data}  # an item may be there several times
+            items = list(self.data)
+            listed = {id(item): item for item in items}  # an item may be there several times
             found = {number: store.find(item) for number, item in listed.items()}
             if None in found.values():
                 store.reload()  # another process may have finished them
@@ -121,7 +122,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
                     f'{len(missing)} of {len(found)} images have no features in the cache "{store.path}", or changed since, the first is '
                     f'"{missing[0]}"; run the extraction again.'
                 )
-            self._entries[view] = [entry for item in self.data if (entry := found[id(item)]) is not None]
+            self._entries[view] = [entry for item in items if (entry := found[id(item)]) is not None]
         return self._entries[view]
 
     def _image(self, item: Mapping[str, Any], thumbnail: Tensor) -> Tensor:

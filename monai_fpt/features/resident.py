@@ -80,10 +80,11 @@ class FPTResidentFeatures(Dataset[dict[str, Any]]):
         plain = copy.copy(dataset)
         plain.transform = None
         first: dict[int, int] = {}  # an item that is listed several times lies here once
-        for row, item in enumerate(plain.data):
+        items = list(plain.data)  # held here, so that no two have one id
+        for row, item in enumerate(items):
             first.setdefault(id(item), row)
         places = {number: place for place, number in enumerate(first)}
-        self._places = [places[id(item)] for item in plain.data]
+        self._places = [places[id(item)] for item in items]
         spec, count = plain.store.spec, len(first)
         _require_room(count, plain.store.layout.num_bytes, self.device, reserve)
         dtype = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}[spec.dtype]

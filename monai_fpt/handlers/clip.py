@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from monai.engines import IterationEvents
 
-from monai_fpt.networks import names_by_member
+from monai_fpt.networks import clip_member_gradients
 
 __all__ = ["FPTGradientClipHandler"]
 
@@ -15,8 +14,7 @@ __all__ = ["FPTGradientClipHandler"]
 class FPTGradientClipHandler:
     """Clip the norm of gradients between backward pass and optimizer step; under AMP they are unscaled first.
 
-    Each member of a network of several is clipped alone, as if its own loss had been its only one: of the mean of K losses it has a K-th
-    of the gradient, so that a K-th of the norm is its limit.
+    Each member of a network of several is clipped alone, see :func:`~monai_fpt.networks.clip_member_gradients`.
 
     Args:
         max_norm: largest L2 norm, of all gradients that learn together.
@@ -39,11 +37,10 @@ class FPTGradientClipHandler:
         if getattr(engine, "scaler", None) is not None:
             engine.scaler.unscale_(engine.optimizer)
         names_of = {id(parameter): name for name, parameter in engine.network.named_parameters()}
-        learning = {
-            names_of.get(id(parameter), f"{number}.{place}"): parameter
+        gradients = {
+            names_of.get(id(parameter), f"{number}.{place}"): parameter.grad
             for number, group in enumerate(engine.optimizer.param_groups)
             for place, parameter in enumerate(group["params"])
+            if parameter.grad is not None
         }
-        members = names_by_member(learning)
-        for names in members:
-            torch.nn.utils.clip_grad_norm_([learning[name] for name in names], self.max_norm / len(members))
+        clip_member_gradients(gradients, self.max_norm)

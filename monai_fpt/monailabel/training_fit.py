@@ -22,7 +22,14 @@ from torch import Tensor, nn
 
 from monai_fpt.features import FeatureSpec, FeatureStore, MissingFeaturesError
 from monai_fpt.monailabel.training_augment import augment_batch
-from monai_fpt.networks import CachedFeatures, FPTClassifier, FPTLoss, QuantizedFeatures, resize_image
+from monai_fpt.networks import (
+    CachedFeatures,
+    FPTClassifier,
+    FPTLoss,
+    QuantizedFeatures,
+    clip_member_gradients,
+    resize_image,
+)
 from monai_fpt.transforms import RandFPTSideAugment
 
 __all__ = ["FPTFitOptions", "LabelledFeatures", "TrainingCancelled", "fit_adapter", "predict_labelled", "reset_adapter"]
@@ -233,7 +240,8 @@ def fit_adapter(
                 loss: Tensor = loss_function(logits, data.labels[batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+                named = network.named_parameters()
+                clip_member_gradients({n: p.grad for n, p in named if p.grad is not None}, options.clip_norm)
                 optimizer.step()
                 schedule.step()
                 total += float(loss.detach()) * rows.shape[1]

@@ -10,7 +10,7 @@ from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_
 from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
 from monai_fpt.networks.loss import ClassWeights, FPTLoss
-from monai_fpt.networks.members import FusionMembers, SideMembers, names_by_member
+from monai_fpt.networks.members import FusionMembers, SideMembers, clip_member_gradients
 from monai_fpt.networks.positions import resample_positions
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
@@ -31,10 +31,10 @@ __all__ = [
     "SideMembers",
     "SideViT",
     "TokenFeatures",
+    "clip_member_gradients",
     "convert_adapter_state",
     "convert_backbone_state",
     "frozen_backbone",
-    "names_by_member",
     "num_kept_tokens",
     "resample_positions",
     "resize_image",

@@ -14,7 +14,7 @@ Decisions:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from monai_fpt.networks.fusion import CachedFeatures, Fusion, QuantizedFeatures
 from monai_fpt.networks.side import SideViT
 
-__all__ = ["FusionMembers", "SideMembers", "join_members", "names_by_member"]
+__all__ = ["FusionMembers", "SideMembers", "clip_member_gradients", "join_members", "names_by_member"]
 
 _MEMBER = re.compile(r"\.members\.(\d+)\.")
 
@@ -96,6 +96,22 @@ def names_by_member(names: Iterable[str]) -> list[list[str]]:
         number = _MEMBER.search(name)
         found.setdefault(number[1] if number else "", []).append(name)
     return list(found.values())
+
+
+def clip_member_gradients(gradients: Mapping[str, Tensor], max_norm: float) -> None:
+    """Limit the norm of gradients in place, of each member alone, as if its own loss had been its only one: of the mean of K losses it has
+    a K-th of the gradient, so that a K-th of the norm is its limit. With one member it is ``torch.nn.utils.clip_grad_norm_``.
+
+    Args:
+        gradients: by the name of their weight in the network.
+        max_norm: largest L2 norm.
+    """
+    members = names_by_member(gradients)
+    for names in members:
+        own = [gradients[name] for name in names]
+        factor = torch.clamp(max_norm / len(members) / (nn.utils.get_total_norm(own) + 1e-6), max=1.0)
+        for gradient in own:
+            gradient.mul_(factor)
 
 
 def _dealt(count: int, *batch: Tensor) -> Iterator[tuple[int, tuple[Tensor, ...]]]:

@@ -48,9 +48,8 @@ def test_evaluation_and_prediction_prepare_images_as_the_training_did(
     images, run = prepared
     common = {"dataset_dir": str(images), "run_dir": str(run), "device": "cpu"}
     own = {"cache_dir": str(tmp_path / "anew"), "output_dir": str(tmp_path), "track": False, "batch_size": 4}
-    run_bundle(
-        "evaluate", common | own
-    )  # batches as in training: processors may round those of another size differently
+    # in the training's batches: processors may round those of another size differently
+    run_bundle("evaluate", common | own)
     assert rows(tmp_path / "test_predictions.csv") == rows(run / "test_predictions.csv")
     run_bundle("predict", common | {"dataset_dir": str(images / "test"), "output_file": str(tmp_path / "p.csv")})
     uncached = {row["image"]: float(row["malignant"]) for row in rows(tmp_path / "p.csv")}
