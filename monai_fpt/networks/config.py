@@ -57,6 +57,8 @@ class FPTConfig:
             with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
         members: how many independent adapters the network has; they learn side by side, each from batches of its own, and answer with the
             mean of their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
+        linear_members: how many of the members, the last ones, have a linear layer on their fused prompts in the place of a side network,
+            which steadies a network on few images (docs/results.md). The paper's is 0.
         recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
             beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.
@@ -87,6 +89,7 @@ class FPTConfig:
     norm_eps: float | None = None
     side_init: SideInit = "fixed"
     members: int = 1
+    linear_members: int = 0
     recompute: bool = False
     backbone_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -100,8 +103,13 @@ class FPTConfig:
             ("num_prompts", 1),
             ("side_reduction", 1),
             ("members", 1),
+            ("linear_members", 0),
         ):
             _check_int(name, getattr(self, name), least)
+        if self.linear_members > self.members:
+            raise ValueError(
+                f"linear_members={self.linear_members} are some of the members, of which there are {self.members}; give at most that."
+            )
         for name in ("side_size", "num_tokens"):
             if getattr(self, name) is not None:
                 _check_int(name, getattr(self, name), 1)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from monai_fpt.networks.backbone import FrozenViT
 from monai_fpt.networks.config import FPTConfig
 from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
+from monai_fpt.networks.linear_side import LinearSide
 from monai_fpt.networks.members import SideMembers, join_members
 from monai_fpt.networks.resize import resize_image, thumbnail_size
 from monai_fpt.networks.side import SideViT
@@ -90,19 +91,22 @@ class FPTClassifier(nn.Module):
         self.register_buffer("backbone_id", _backbone_id(self.backbone.name, self.backbone.fingerprint))
         self.register_load_state_dict_pre_hook(_refuse_another_backbone)  # type: ignore[no-untyped-call]
 
-    def new_adapter(self) -> tuple[Fusion, SideViT | SideMembers]:
+    def new_adapter(self) -> tuple[Fusion, SideViT | LinearSide | SideMembers]:
         """A fusion module and a side network for this backbone, with new random weights, of as many members as the
         configuration says; the network's own stay.
         """
-        return join_members([self._new_member() for _ in range(self.config.members)])
+        networks = self.config.members - self.config.linear_members
+        return join_members([self._new_member(linear=k >= networks) for k in range(self.config.members)])
 
-    def _new_member(self) -> tuple[FPTPlusFusion | FPTFusion, SideViT]:
+    def _new_member(self, linear: bool) -> tuple[FPTPlusFusion | FPTFusion, SideViT | LinearSide]:
         config, backbone = self.config, self.backbone
         width, heads, blocks = backbone.embed_dim, backbone.num_heads, len(backbone.blocks)
         side_dim = width // config.side_reduction
         fusion = _FUSIONS[config.method](
             blocks, config.num_prompts, width, side_dim, heads, config.dropout, config.recompute
         )
+        if linear:
+            return fusion, LinearSide(side_dim, blocks, config.num_classes, backbone.norm_eps)
         side = SideViT(
             self.side_size,
             backbone.patch_size,

@@ -9,6 +9,7 @@ Decisions:
 - Otherwise the answer is the mean of their logits, which needs to know nothing of the task and is their normalised geometric mean as
   probabilities. Their K x P prompts are one list of prompts then, also to whoever looks at the fusion's attention, and all of them read the
   features in one pass, which is most of the cost of reading.
+- A member is a fusion module and what reads its prompts, a side network or a linear layer; nobody else need know which.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_fpt.networks.fusion import CachedFeatures, Fusion, QuantizedFeatures
+from monai_fpt.networks.linear_side import LinearSide
 from monai_fpt.networks.side import SideViT
 
 __all__ = ["FusionMembers", "SideMembers", "clip_member_gradients", "join_members", "names_by_member"]
@@ -59,10 +61,10 @@ class SideMembers(nn.Module):
     """K side networks: in training each for its part of the batch, otherwise all on every image, each with its own P of K x P prompts.
 
     Args:
-        members: side networks of one shape.
+        members: what reads the prompts of each member.
     """
 
-    def __init__(self, members: Sequence[SideViT]) -> None:
+    def __init__(self, members: Sequence[SideViT | LinearSide]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
@@ -77,7 +79,9 @@ class SideMembers(nn.Module):
         return torch.stack([member(image, fused) for member, fused in each]).mean(dim=0)
 
 
-def join_members(pairs: Sequence[tuple[Fusion, SideViT]]) -> tuple[Fusion, SideViT | SideMembers]:
+def join_members(
+    pairs: Sequence[tuple[Fusion, SideViT | LinearSide]],
+) -> tuple[Fusion, SideViT | LinearSide | SideMembers]:
     """One fusion module and one side network of several of each; a single pair stays as it is."""
     if len(pairs) == 1:
         return pairs[0]
