@@ -105,6 +105,9 @@ def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
         ("num_tokens_64", "64 tokens a head, whatever the resolution", _OURS, {f"{network}num_tokens": 64}),
         ("mirrored_views", "features of mirrored images too", _OURS, {"views": [_MIRRORED], "flip_prob": 0.0}),
         ("original_images", "the side network reads images, not thumbnails", _OURS, {"side_loading": _ORIGINAL}),
+        ("side_init_fan_in", "side network started with a gain of one", _OURS, {f"{network}side_init": "fan_in"}),
+        ("members_3", "three adapters side by side", _OURS, {f"{network}members": 3}),
+        ("linear_member", "a linear layer on fused prompts, no side network", _OURS, {f"{network}linear_members": 1}),
     ]
     return found
 

@@ -9,8 +9,8 @@ from monai_fpt.networks.config import FPTConfig
 from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_backbone
 from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
-from monai_fpt.networks.loss import ClassWeights, FPTLoss
 from monai_fpt.networks.linear_side import LinearSide
+from monai_fpt.networks.loss import ClassWeights, FPTLoss
 from monai_fpt.networks.members import FusionMembers, SideMembers, clip_member_gradients
 from monai_fpt.networks.positions import resample_positions
 from monai_fpt.networks.resize import resize_image, thumbnail_size

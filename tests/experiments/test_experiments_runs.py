@@ -72,7 +72,8 @@ def test_a_fold_of_the_stack_is_what_the_bundle_trains(stacked: FPTCrossValidati
 
 
 def test_a_network_of_several_members_is_one_training_in_the_stack_and_in_the_bundle(overrides: dict[str, Any]) -> None:
-    wanted = overrides | {"network_config#members": 2, "max_epochs": 2, "model_selection": "last"}
+    wanted = overrides | {"max_epochs": 2, "model_selection": "last"}
+    wanted |= {"network_config#members": 2, "network_config#linear_members": 1}
     found = {}
     for engine in ("stack", "bundle"):
         other = wanted | {"run_dir": f"{overrides['run_dir']}_{engine}"}

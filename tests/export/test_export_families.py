@@ -18,7 +18,7 @@ CASES: dict[str, dict[str, Any]] = {
     "FPT": {"method": "fpt"},
     "importance for the class token": {"importance": "class_token"},
     "the upper half of the blocks": {"blocks": None},
-    "several members": {"members": 2},
+    "several members": {"members": 2, "linear_members": 1},
     "prefix tokens kept": {"prefix_tokens": "keep"},
     "prefix tokens dropped": {"prefix_tokens": "drop"},
     "no class token": {"backbone": "vit_base_patch16_siglip_224.v2_webli"},

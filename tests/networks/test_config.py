@@ -23,6 +23,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no classes": ({"num_classes": 0}, r"num_classes=0 must be a whole number of at least 1"),
     "classes as truth": ({"num_classes": True}, r"num_classes=True must be a whole number"),
     "no members": ({"members": 0}, r"members=0 must be a whole number of at least 1"),
+    "fewer than no linear members": ({"linear_members": -1}, r"linear_members=-1 must be a whole number of at least 0"),
+    "more linear members than members": (
+        {"members": 2, "linear_members": 3},
+        r"linear_members=3 are some of the members, of which there are 2",
+    ),
     "no prompts": ({"num_prompts": 0}, r"num_prompts=0 must be"),
     "half a reduction": ({"side_reduction": 1.5}, r"side_reduction=1.5 must be a whole number"),
     "side_size": ({"side_size": -16}, r"side_size=-16 must be a whole number of at least 1"),
@@ -99,6 +104,7 @@ EVERY_FIELD = FPTConfig(
     norm_eps=1e-12,
     side_init="fan_in",
     members=3,
+    linear_members=1,
     recompute=True,
     backbone_kwargs={"depth": 3},
 )

@@ -284,7 +284,7 @@ def test_indices_of_other_features_are_refused(network: Callable[..., Any], seen
 
 
 def test_a_network_of_several_members_has_the_prompts_of_all_in_one_map(network: Callable[..., Any]) -> None:
-    model = network(members=2)
+    model = network(members=2, linear_members=1)
     image = torch.randn(1, 3, 64, 64)
 
     found = image_attention_maps(model, image)
