@@ -7,7 +7,7 @@ from monai_fpt.networks.authors import convert_adapter_state, convert_backbone_s
 from monai_fpt.networks.backbone import FrozenViT, TokenFeatures
 from monai_fpt.networks.config import FPTConfig
 from monai_fpt.networks.fpt import BackboneMismatchError, FPTClassifier, frozen_backbone
-from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
+from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, PooledFusion, QuantizedFeatures
 from monai_fpt.networks.importance import num_kept_tokens
 from monai_fpt.networks.linear_side import LinearSide
 from monai_fpt.networks.loss import ClassWeights, FPTLoss
@@ -29,6 +29,7 @@ __all__ = [
     "Fusion",
     "FusionMembers",
     "LinearSide",
+    "PooledFusion",
     "QuantizedFeatures",
     "SideMembers",
     "SideViT",

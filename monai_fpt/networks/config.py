@@ -57,8 +57,8 @@ class FPTConfig:
             with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
         members: how many independent adapters the network has; they learn side by side, each from batches of its own, and answer with the
             mean of their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
-        linear_members: how many of the members, the last ones, have a linear layer on their fused prompts in the place of a side network,
-            which steadies a network on few images (docs/results.md). The paper's is 0.
+        linear_members: how many of the members, the last ones, have one prompt a block and a linear layer on its answers in the place of
+            a side network, which steadies a network on few images (docs/results.md). The paper's is 0.
         recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
             beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from monai_fpt.networks.backbone import FrozenViT
 from monai_fpt.networks.config import FPTConfig
-from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, QuantizedFeatures
+from monai_fpt.networks.fusion import CachedFeatures, FPTFusion, FPTPlusFusion, Fusion, PooledFusion, QuantizedFeatures
 from monai_fpt.networks.linear_side import LinearSide
 from monai_fpt.networks.members import SideMembers, join_members
 from monai_fpt.networks.resize import resize_image, thumbnail_size
@@ -98,15 +98,16 @@ class FPTClassifier(nn.Module):
         networks = self.config.members - self.config.linear_members
         return join_members([self._new_member(linear=k >= networks) for k in range(self.config.members)])
 
-    def _new_member(self, linear: bool) -> tuple[FPTPlusFusion | FPTFusion, SideViT | LinearSide]:
+    def _new_member(self, linear: bool) -> tuple[Fusion, SideViT | LinearSide]:
         config, backbone = self.config, self.backbone
         width, heads, blocks = backbone.embed_dim, backbone.num_heads, len(backbone.blocks)
         side_dim = width // config.side_reduction
+        if linear:
+            pooled = PooledFusion(blocks, width, side_dim, heads, config.dropout, config.recompute)
+            return pooled, LinearSide(side_dim, pooled.num_rows, blocks, config.num_classes)
         fusion = _FUSIONS[config.method](
             blocks, config.num_prompts, width, side_dim, heads, config.dropout, config.recompute
         )
-        if linear:
-            return fusion, LinearSide(side_dim, blocks, config.num_classes, backbone.norm_eps)
         side = SideViT(
             self.side_size,
             backbone.patch_size,

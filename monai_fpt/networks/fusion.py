@@ -6,6 +6,7 @@ Decisions:
 - Keys and values are read where they lie, (B, L, 2, H, M, D), in the precision they are stored in; nothing is transposed
   or copied, and autograd keeps nothing of their size. ``_attend.py`` tells how.
 - FPT+ and FPT differ in where prompts live and where they are added; that is two short classes, not a flag.
+- A member without a side network (``FPTConfig.linear_members``) has a third: one prompt a block, whose answers are given on whole.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_fpt.networks._attend import attend_to_stored
 
-__all__ = ["CachedFeatures", "FPTFusion", "FPTPlusFusion", "Fusion", "QuantizedFeatures"]
+__all__ = ["CachedFeatures", "FPTFusion", "FPTPlusFusion", "Fusion", "PooledFusion", "QuantizedFeatures"]
 
 
 class QuantizedFeatures(NamedTuple):
@@ -41,11 +43,15 @@ class Fusion(nn.Module):
     Args:
         num_heads: H of the backbone.
         recompute: make the attention's probabilities again in the backward pass instead of keeping them.
+        num_rows: fused prompts of a block.
     """
 
-    def __init__(self, num_heads: int, recompute: bool) -> None:
+    prompts: nn.Parameter
+
+    def __init__(self, num_heads: int, recompute: bool, num_rows: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.num_rows = num_rows
         self.recompute = recompute
 
     def forward(self, features: CachedFeatures) -> Tensor:
@@ -93,7 +99,7 @@ class FPTPlusFusion(Fusion):
         dropout: float,
         recompute: bool = False,
     ) -> None:
-        super().__init__(num_heads, recompute)
+        super().__init__(num_heads, recompute, num_prompts)
         self.prompts = _prompts(num_blocks, num_prompts, embed_dim)
         self.project = nn.Linear(embed_dim, side_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
@@ -126,7 +132,7 @@ class FPTFusion(Fusion):
         dropout: float,
         recompute: bool = False,
     ) -> None:
-        super().__init__(num_heads, recompute)
+        super().__init__(num_heads, recompute, num_prompts)
         self.prompts = _prompts(num_blocks, num_prompts, side_dim)
         self.project = nn.Linear(embed_dim, side_dim)
         self.query = nn.Linear(side_dim, embed_dim)
@@ -140,6 +146,41 @@ class FPTFusion(Fusion):
     def fuse(self, attended: Tensor) -> Tensor:
         """(B, L, P, C) -> (B, L, P, S)."""
         fused: Tensor = self.dropout(self.project(attended) + self.prompts)
+        return fused
+
+
+class PooledFusion(Fusion):
+    """One prompt a block asks as in FPT+, and its answers, normalised, are given on in rows of the side network's width: nothing is lost
+    in a projection, and nothing but the prompt learns. For :class:`~monai_fpt.networks.LinearSide`.
+
+    Arguments as of :class:`FPTPlusFusion`, without ``num_prompts``.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        embed_dim: int,
+        side_dim: int,
+        num_heads: int,
+        dropout: float,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__(num_heads, recompute, -(-embed_dim // side_dim))
+        self.prompts = _prompts(num_blocks, 1, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
+        self.dropout = nn.Dropout(dropout)
+        self.missing = self.num_rows * side_dim - embed_dim
+
+    def queries(self) -> Tensor:
+        """Normalised prompts, (L, 1, C)."""
+        queries: Tensor = self.norm(self.prompts)
+        return queries
+
+    def fuse(self, attended: Tensor) -> Tensor:
+        """(B, L, 1, C) -> (B, L, R, S), R x S being C or, filled up with zeros, a little more."""
+        answers = F.layer_norm(attended[:, :, 0], attended.shape[-1:])
+        rows = F.pad(answers, (0, self.missing)).unflatten(-1, (self.num_rows, -1))  # type: ignore[no-untyped-call]
+        fused: Tensor = self.dropout(rows)
         return fused
 
 

@@ -1,8 +1,9 @@
-"""A member without a side network: one linear layer reads what its prompts were answered.
+"""A member without a side network: one linear layer reads what one prompt a block was answered.
 
-A side network of many layers learns little in a few hundred steps on a hundred images, and another thing with every seed. The mean answer
-of the prompts to each block is, at first, the mean of the values of the important tokens, and a linear layer on it learns in the first
-steps and much the same every time. Beside side networks (``FPTConfig.linear_members``) it steadies their mean (docs/results.md).
+A side network of many layers learns little in a few hundred steps on a hundred images, and another thing with every seed. What the prompts
+are answered at first is the mean of the values of the important tokens of a block; a linear layer on it, which starts at zero, learns from
+the first step on and much the same with every seed. Beside side networks (``FPTConfig.linear_members``) it steadies their mean
+(docs/results.md).
 """
 
 from __future__ import annotations
@@ -11,27 +12,24 @@ from torch import Tensor, nn
 
 __all__ = ["LinearSide"]
 
-_STD = 0.02
-
 
 class LinearSide(nn.Module):
-    """Fused prompts in, logits out, in the place of a :class:`SideViT`; the image is not looked at.
+    """Rows of :class:`~monai_fpt.networks.PooledFusion` in, logits out, in the place of a :class:`SideViT`; the image is not looked at.
 
     Args:
-        dim: S, width of fused prompts.
+        dim: S, width of a row.
+        num_rows: R, rows of a block.
         num_blocks: L, tapped blocks of the backbone.
         num_classes: K.
-        norm_eps: LayerNorm epsilon, the backbone's.
     """
 
-    def __init__(self, dim: int, num_blocks: int, num_classes: int, norm_eps: float) -> None:
+    def __init__(self, dim: int, num_rows: int, num_blocks: int, num_classes: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.head = nn.Linear(num_blocks * dim, num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=_STD)
+        self.head = nn.Linear(num_blocks * num_rows * dim, num_classes)
+        nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
-        """Fused prompts (B, L, P, S) -> logits (B, K)."""
-        logits: Tensor = self.head(self.norm(prompts.mean(dim=2)).flatten(1))
+        """Rows (B, L, R, S) -> logits (B, K)."""
+        logits: Tensor = self.head(prompts.flatten(1))
         return logits

@@ -9,7 +9,8 @@ Decisions:
 - Otherwise the answer is the mean of their logits, which needs to know nothing of the task and is their normalised geometric mean as
   probabilities. Their K x P prompts are one list of prompts then, also to whoever looks at the fusion's attention, and all of them read the
   features in one pass, which is most of the cost of reading.
-- A member is a fusion module and what reads its prompts, a side network or a linear layer; nobody else need know which.
+- A member is a fusion module and what reads its fused prompts, a side network or a linear layer; nobody else need know which. They may have
+  different numbers of prompts; in training parts of a batch are filled up with zeros that nobody reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_fpt.networks.fusion import CachedFeatures, Fusion, QuantizedFeatures
@@ -30,42 +32,50 @@ _MEMBER = re.compile(r"\.members\.(\d+)\.")
 
 
 class FusionMembers(Fusion):
-    """K fusion modules: in training each for its part of the batch, otherwise as one with K x P prompts.
+    """K fusion modules: in training each for its part of the batch, otherwise as one with the prompts of all.
 
     Args:
-        members: fusion modules of one shape.
+        members: fusion modules on one backbone for side networks of one width; P is the sum of their prompts.
     """
 
+    members: Sequence[Fusion]  # in truth a ModuleList
+
     def __init__(self, members: Sequence[Fusion]) -> None:
-        super().__init__(members[0].num_heads, members[0].recompute)
-        self.members = nn.ModuleList(members)
+        super().__init__(members[0].num_heads, members[0].recompute, sum(member.num_rows for member in members))
+        self.members = nn.ModuleList(members)  # type: ignore[assignment]
 
     def forward(self, features: CachedFeatures) -> Tensor:
-        """Features (B, L, 2, H, M, D) -> fused prompts (B, L, K x P, S); in training (B, L, P, S)."""
+        """Features (B, L, 2, H, M, D) -> fused prompts of all members (B, L, P, S); in training of the member whose part an image is in,
+        filled up with zeros where another has more.
+        """
         if not self.training:
             return super().forward(features)
         dealt = _dealt(len(self.members), *(features if isinstance(features, QuantizedFeatures) else (features,)))
-        return torch.cat([self.members[k](QuantizedFeatures(*part) if part[1:] else part[0]) for k, part in dealt])
+        most = max(member.num_rows for member in self.members)
+        fused = [(k, self.members[k](QuantizedFeatures(*part) if part[1:] else part[0])) for k, part in dealt]
+        return torch.cat([F.pad(own, (0, 0, 0, most - self.members[k].num_rows)) for k, own in fused])
 
     def queries(self) -> Tensor:
-        """(L, K x P, C)."""
-        return torch.cat([member.queries() for member in self.members], dim=1)  # type: ignore[operator]
+        """(L, P, C)."""
+        return torch.cat([member.queries() for member in self.members], dim=1)
 
     def fuse(self, attended: Tensor) -> Tensor:
-        """(B, L, K x P, C) -> (B, L, K x P, S), each member its own prompts."""
-        parts = attended.chunk(len(self.members), dim=2)
-        return torch.cat([member.fuse(part) for member, part in zip(self.members, parts, strict=True)], dim=2)  # type: ignore[operator]
+        """(B, L, P, C) -> fused prompts of all members (B, L, P, S), each of its own."""
+        parts = attended.split([member.prompts.shape[1] for member in self.members], dim=2)  # type: ignore[no-untyped-call]
+        return torch.cat([member.fuse(part) for member, part in zip(self.members, parts, strict=True)], dim=2)
 
 
 class SideMembers(nn.Module):
-    """K side networks: in training each for its part of the batch, otherwise all on every image, each with its own P of K x P prompts.
+    """K side networks: in training each for its part of the batch, otherwise all on every image, each with its own fused prompts.
 
     Args:
-        members: what reads the prompts of each member.
+        members: what reads the fused prompts of each member.
+        num_rows: how many of them each member has.
     """
 
-    def __init__(self, members: Sequence[SideViT | LinearSide]) -> None:
+    def __init__(self, members: Sequence[SideViT | LinearSide], num_rows: Sequence[int]) -> None:
         super().__init__()
+        self.num_rows = tuple(num_rows)
         self.members = nn.ModuleList(members)
 
     def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
@@ -74,8 +84,9 @@ class SideMembers(nn.Module):
         """
         count = len(self.members)
         if self.training:
-            return torch.cat([self.members[k](*part) for k, part in _dealt(count, image, prompts)])
-        each = zip(self.members, prompts.chunk(count, dim=2), strict=True)
+            parts = _dealt(count, image, prompts)
+            return torch.cat([self.members[k](own, fused[:, :, : self.num_rows[k]]) for k, (own, fused) in parts])
+        each = zip(self.members, prompts.split(self.num_rows, dim=2), strict=True)  # type: ignore[no-untyped-call]
         return torch.stack([member(image, fused) for member, fused in each]).mean(dim=0)
 
 
@@ -85,7 +96,8 @@ def join_members(
     """One fusion module and one side network of several of each; a single pair stays as it is."""
     if len(pairs) == 1:
         return pairs[0]
-    return FusionMembers([fusion for fusion, _ in pairs]), SideMembers([side for _, side in pairs])
+    fusions, sides = zip(*pairs, strict=True)
+    return FusionMembers(fusions), SideMembers(sides, [fusion.num_rows for fusion in fusions])
 
 
 def names_by_member(names: Iterable[str]) -> list[list[str]]:
