@@ -7,7 +7,7 @@ Decisions:
   its members, and whatever takes logits of a batch (losses, metrics) need not know of members. A training gives batches K times as large,
   of K times as many images an epoch; each member then takes as many steps of the same size as it would alone.
 - Otherwise the answer is the mean of their logits, which needs to know nothing of the task and is their normalised geometric mean as
-  probabilities. Their K x P prompts are one list of prompts then, also to whoever looks at the fusion's attention, and all of them read the
+  probabilities. Their prompts are one list of prompts then, also to whoever looks at the fusion's attention, and all of them read the
   features in one pass, which is most of the cost of reading.
 - A member is a fusion module and what reads its fused prompts, a side network or a linear layer; nobody else need know which. They may have
   different numbers of prompts; in training parts of a batch are filled up with zeros that nobody reads.
@@ -35,7 +35,7 @@ class FusionMembers(Fusion):
     """K fusion modules: in training each for its part of the batch, otherwise as one with the prompts of all.
 
     Args:
-        members: fusion modules on one backbone for side networks of one width; P is the sum of their prompts.
+        members: fusion modules on one backbone for side networks of one width. P prompts and R fused prompts are those of all.
     """
 
     members: Sequence[Fusion]  # in truth a ModuleList
@@ -45,7 +45,7 @@ class FusionMembers(Fusion):
         self.members = nn.ModuleList(members)  # type: ignore[assignment]
 
     def forward(self, features: CachedFeatures) -> Tensor:
-        """Features (B, L, 2, H, M, D) -> fused prompts of all members (B, L, P, S); in training of the member whose part an image is in,
+        """Features (B, L, 2, H, M, D) -> fused prompts of all members (B, L, R, S); in training of the member whose part an image is in,
         filled up with zeros where another has more.
         """
         if not self.training:
@@ -60,7 +60,7 @@ class FusionMembers(Fusion):
         return torch.cat([member.queries() for member in self.members], dim=1)
 
     def fuse(self, attended: Tensor) -> Tensor:
-        """(B, L, P, C) -> fused prompts of all members (B, L, P, S), each of its own."""
+        """(B, L, P, C) -> (B, L, R, S), each member's of its own answers."""
         parts = attended.split([member.prompts.shape[1] for member in self.members], dim=2)  # type: ignore[no-untyped-call]
         return torch.cat([member.fuse(part) for member, part in zip(self.members, parts, strict=True)], dim=2)
 

@@ -1,4 +1,4 @@
-"""A member without a side network is a linear layer on the mean of its fused prompts, and a member like any other."""
+"""A member without a side network is a linear layer on what one prompt a block was answered, and a member like any other."""
 
 from __future__ import annotations
 
@@ -9,26 +9,40 @@ import numpy as np
 import pytest
 import torch
 
-from monai_fpt.networks import FPTClassifier, FPTConfig, FPTLoss, LinearSide, SideViT
+from monai_fpt.networks import FPTClassifier, FPTLoss, LinearSide, SideViT
 
 Make = Callable[..., Any]
 METHODS = pytest.mark.parametrize("method", ["fpt_plus", "fpt"])
 
 
-def test_it_is_a_linear_layer_on_the_normalised_mean_of_the_prompts_of_every_block() -> None:
-    side = LinearSide(dim=6, num_blocks=2, num_classes=3, norm_eps=1e-6).double()
-    with torch.no_grad():
-        for parameter in side.parameters():
-            parameter.normal_()
-    prompts = torch.randn(4, 2, 5, 6, dtype=torch.float64)
+@METHODS
+@pytest.mark.parametrize("reduction", [8, 4, 21], ids=["in whole rows", "in wide rows", "with a row filled up"])
+def test_it_is_a_linear_layer_on_the_normalised_answers_of_attention_with_one_query_a_block(
+    method: str, reduction: int, tiny: Make, loud: Make
+) -> None:
+    model = loud(tiny(method=method, linear_members=1, blocks=(0, 1), side_reduction=reduction)).double()
+    features = torch.randn(5, *model.backbone.feature_shape, dtype=torch.float64)
 
-    answer = side(torch.zeros(4, 3, 32, 32), prompts).detach().numpy()
+    answer = model(torch.zeros(5, 3, 32, 32, dtype=torch.float64), features).detach().numpy()
 
-    mean = prompts.numpy().mean(axis=2)
-    normal = (mean - mean.mean(-1, keepdims=True)) / np.sqrt(mean.var(-1, keepdims=True) + 1e-6)
-    scaled = normal * side.norm.weight.detach().numpy() + side.norm.bias.detach().numpy()
-    head = (side.head.weight.detach().numpy(), side.head.bias.detach().numpy())
-    np.testing.assert_allclose(answer, scaled.reshape(4, 12) @ head[0].T + head[1], atol=1e-12)
+    state = {name: value.numpy() for name, value in model.state_dict().items() if name != "backbone_id"}
+    query = _normal(state["fusion.prompts"][:, 0], 1e-5) * state["fusion.norm.weight"] + state["fusion.norm.bias"]
+    keys, values = (features[:, :, k].numpy() for k in (0, 1))  # (B, L, H, M, D)
+    scores = np.einsum("lhd,blhmd->blhm", query.reshape(2, 3, 64), keys) / 8
+    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    read = _normal(np.einsum("blhm,blhmd->blhd", shares, values).reshape(5, 2, 192), 1e-5)
+    weight = state["side.head.weight"].reshape(3, 2, -1)[:, :, :192]  # what is behind belongs to zeros
+    np.testing.assert_allclose(answer, np.einsum("blc,klc->bk", read, weight) + state["side.head.bias"], atol=1e-10)
+
+
+def _normal(values: Any, eps: float) -> Any:
+    return (values - values.mean(-1, keepdims=True)) / np.sqrt(values.var(-1, keepdims=True) + eps)
+
+
+def test_it_starts_with_no_opinion(tiny: Make) -> None:
+    model = FPTClassifier(tiny(linear_members=1)).eval()
+
+    assert not model(torch.randn(2, 3, 64, 64)).any()
 
 
 def test_the_last_members_are_the_linear_ones(tiny: Make) -> None:
@@ -83,21 +97,21 @@ def test_a_linear_member_looks_at_features_and_not_at_the_image(tiny: Make, loud
 
 @METHODS
 def test_every_weight_of_a_linear_member_learns(method: str, tiny: Make) -> None:
-    model = FPTClassifier(tiny(method=method, members=2, linear_members=1, dropout=0.0)).train()
+    model: Any = FPTClassifier(tiny(method=method, members=2, linear_members=1, dropout=0.0)).train()
+    torch.nn.init.normal_(model.side.members[1].head.weight)  # zeros give no gradient to the prompt
     features = torch.randn(4, *model.backbone.feature_shape)
 
     FPTLoss()(model(torch.randn(4, 3, 32, 32), features), torch.tensor([0, 1, 2, 1])).backward()
 
     own = {name: p.grad for name, p in model.named_parameters() if ".members.1." in name}
-    assert len(own) == {"fpt_plus": 9, "fpt": 9}[method]
+    assert sorted(name.replace(".members.1", "") for name in own) == [
+        *("fusion.norm.bias", "fusion.norm.weight", "fusion.prompts", "side.head.bias", "side.head.weight"),
+    ]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in own.values())
 
 
-def test_it_costs_its_prompts_a_projection_and_one_layer(tiny: Make) -> None:
-    config: FPTConfig = tiny(linear_members=1)
-    width, side, blocks, prompts = 192, 24, 1, 4  # the upper half of two blocks is one
+def test_it_costs_one_prompt_a_block_a_norm_and_one_layer(tiny: Make) -> None:
+    learnable, _ = FPTClassifier(tiny(linear_members=1, depth=4)).num_parameters()
 
-    learnable, _ = FPTClassifier(config).num_parameters()
-
-    fusion = blocks * prompts * width + 2 * width + width * side + side
-    assert learnable == fusion + 2 * side + blocks * side * 3 + 3
+    width, blocks, classes = 192, 2, 3
+    assert learnable == blocks * width + 2 * width + blocks * width * classes + classes
