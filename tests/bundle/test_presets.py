@@ -50,7 +50,7 @@ def test_a_model_trained_with_a_modality_s_preset_is_asked_with_it(tmp_path: Pat
     assert len(output.read_text(encoding="utf-8").splitlines()) == 17
 
 
-def test_the_stable_recipe_has_three_members_one_of_them_linear_with_another_start_and_changes_nothing_else_of_the_network() -> (
+def test_the_stable_recipe_has_four_members_two_of_them_linear_with_another_start_and_changes_nothing_else_of_the_network() -> (
     None
 ):
     preset = next(path for path in PRESETS if path.stem == "stable")
@@ -64,7 +64,7 @@ def test_the_stable_recipe_has_three_members_one_of_them_linear_with_another_sta
 
     paper, stable = configs
 
-    assert dataclasses.replace(paper, side_init="fan_in", members=3, linear_members=1) == stable
+    assert dataclasses.replace(paper, side_init="fan_in", members=4, linear_members=2) == stable
     settings = {name.lstrip("+") for name in json.loads(preset.read_text(encoding="utf-8"))}
     assert settings == {"_preset_", "network_config", "learning_rate", "model_selection"}
 
