@@ -107,7 +107,12 @@ def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
         ("original_images", "the side network reads images, not thumbnails", _OURS, {"side_loading": _ORIGINAL}),
         ("side_init_fan_in", "side network started with a gain of one", _OURS, {f"{network}side_init": "fan_in"}),
         ("members_3", "three adapters side by side", _OURS, {f"{network}members": 3}),
-        ("linear_member", "one prompt a block and a linear layer, no side network", _OURS, {f"{network}linear_members": 1}),
+        (
+            "linear_member",
+            "one prompt a block and a linear layer, no side network",
+            _OURS,
+            {f"{network}linear_members": 1},
+        ),
     ]
     return found
 

@@ -83,8 +83,8 @@ def test_the_stable_recipe_gives_each_member_as_many_steps_of_the_same_size_as_t
 
     paper, stable = loaders
 
-    assert (paper.batch_size, stable.batch_size) == (4, 12)
+    assert (paper.batch_size, stable.batch_size) == (4, 16)
     assert len(paper) == len(stable) == 2
     assert sorted(item["key"] for item in stable.dataset.data) == sorted(
-        item["key"] for item in list(paper.dataset.data) * 3
+        item["key"] for item in list(paper.dataset.data) * 4
     )
