@@ -2,7 +2,8 @@
 
 Every seed is trained once by the bundle's configuration; after every epoch the validation and the test section are read. Then each rule
 chooses by the validation section alone, and the table tells the test AUC of what it chose: mean over the seeds, standard deviation, worst.
-"All triples" averages the logits of every three of the seeds and chooses one epoch for them, as a network of three members does.
+"All triples" averages the logits of every three of the seeds and chooses one epoch for them, as a network of three members (all with a side
+network) does.
 
     python -m benchmarks.choice_of_epoch DATASET_DIR --backbone vit_tiny_patch16_224 --backbone_weights vit_tiny.safetensors --image_size 224
 """

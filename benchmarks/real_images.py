@@ -226,13 +226,14 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=512)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max_epochs", type=int, default=20)
-    parser.add_argument("--members", type=int, default=1, help="of the network (the preset stable has 3)")
+    parser.add_argument("--members", type=int, default=1, help="of the network, all with a side network")
     parser.add_argument("--config", nargs="*", default=["stable"], help="presets of the trainings")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     common = {name: getattr(options, name) for name in ("backbone", "backbone_weights", "image_size")}
     training = {"max_epochs": options.max_epochs, "network_config#members": options.members}
+    training["network_config#linear_members"] = 0
     trials = Trials(options.images, options.work, common, training, options.config)
     text, found = table(trials, options.seeds)
     print(text)

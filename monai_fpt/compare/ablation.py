@@ -106,12 +106,12 @@ def _changes(depth: int) -> list[tuple[str, str, str, Mapping[str, Any]]]:
         ("mirrored_views", "features of mirrored images too", _OURS, {"views": [_MIRRORED], "flip_prob": 0.0}),
         ("original_images", "the side network reads images, not thumbnails", _OURS, {"side_loading": _ORIGINAL}),
         ("side_init_fan_in", "side network started with a gain of one", _OURS, {f"{network}side_init": "fan_in"}),
-        ("members_3", "three adapters side by side", _OURS, {f"{network}members": 3}),
+        ("members_3", "three adapters side by side", _OURS, {f"{network}members": 3, f"{network}linear_members": 0}),
         (
             "linear_member",
             "one prompt a block and a linear layer, no side network",
             _OURS,
-            {f"{network}linear_members": 1},
+            {f"{network}members": 1, f"{network}linear_members": 1},
         ),
     ]
     return found
@@ -126,9 +126,8 @@ def _impossible(overrides: Mapping[str, Any], config: FPTConfig, backbone: Froze
     }
     fields = {name.rpartition("#")[2]: value for name, value in overrides.items()}
     counted = {"token_ratio", "num_tokens"} & set(fields)  # two ways to say how many tokens are kept
-    if fields.get("feature_dtype") == feature_dtype or any(
-        name in now and now[name] == value for name, value in fields.items() if name not in counted
-    ):
+    alike = [now[name] == value for name, value in fields.items() if name in now and name not in counted]
+    if fields.get("feature_dtype") == feature_dtype or (alike and all(alike)):
         return _ANYWAY
     if "prefix_tokens" in fields and not backbone.num_prefix_tokens:
         return "the backbone has neither CLS token nor registers"

@@ -145,16 +145,25 @@ def run_adapter(
     if all(run is not None for run in known):
         return [run for run in known if run is not None]
     learnable, memory = _cost(recipe, plans[0])
+    chooses = recipe.parser().get_parsed_content("model_selection") == "best"
     found = []
     for seed, folder, run, is_new in zip(data_of, folders, known, timed, strict=True):
         found.append(
-            run or _record(info.name, seed, folder, learnable, memory, seconds if is_new else math.nan, settings)
+            run
+            or _record(info.name, seed, folder, learnable, memory, seconds if is_new else math.nan, settings, chooses)
         )
     return found
 
 
 def _record(
-    arm: str, seed: int, folder: Path, learnable: int, memory: int, seconds: float, settings: Mapping[str, Any]
+    arm: str,
+    seed: int,
+    folder: Path,
+    learnable: int,
+    memory: int,
+    seconds: float,
+    settings: Mapping[str, Any],
+    chooses: bool,
 ) -> FPTArmRun:
     """What a finished training left, with its cost."""
     finished = finished_run(folder)
@@ -166,7 +175,7 @@ def _record(
         training_bytes=memory,
         seconds=seconds,
         best_epoch=finished.best_epoch,
-        chosen={"epoch": finished.best_epoch},
+        chosen={"epoch": finished.best_epoch} if chooses else {},
         history=[],
         settings=settings,
     )

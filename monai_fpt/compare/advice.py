@@ -79,7 +79,8 @@ def _against_plainest(found: FPTArmComparison, whose: str) -> Iterator[str]:
 
 
 def _by_validation(found: FPTArmComparison) -> Iterator[str]:
-    means = {row.name: spread(row.validation)[0] for row in found.rows}
+    honest = [row.name for row in found.rows if not row.chooses]
+    means = {row.name: spread(row.validation)[0] for row in found.rows if row.chooses or len(honest) == len(found.rows)}
     known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
     if known:
         alike = [name for name in known if known[name] == max(known.values())]
@@ -89,6 +90,9 @@ def _by_validation(found: FPTArmComparison) -> Iterator[str]:
             f"Who may not look at the test section would take {best}, {first} ({known[best]:.3f}); on the test section it has "
             f"{found.row(best).auc}."
         )
+    if known and 0 < len(honest) < len(found.rows):
+        told = [f"{name} ({spread(found.row(name).validation)[0]:.3f})" for name in honest]
+        yield f"Nothing was chosen by the validation AUC of {listed(told)}, which is not too good as the others' are: it is not ranked with them."
 
 
 def _unsteady(found: FPTArmComparison) -> Iterator[str]:

@@ -64,6 +64,11 @@ class FPTArmRow:
         return spread([run.seconds for run in self.runs])[0]
 
     @property
+    def chooses(self) -> bool:
+        """Whether anything was chosen by the validation section, whose AUC is too good then."""
+        return any(run.chosen for run in self.runs)
+
+    @property
     def beats_guessing(self) -> bool:
         """Whether the interval of the test AUC lies above 0.5."""
         return self.auc.low > 0.5

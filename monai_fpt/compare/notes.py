@@ -42,9 +42,12 @@ def notes_of(found: FPTArmComparison) -> Iterator[str]:
         yield f"No resample differs in {listed(certain)}: that is a limit of few images, not certainty."
     if not found.patients_known:
         yield "No patients are known, each image counts as one: where a patient has several images, intervals are too narrow."
+    honest = [row.name for row in found.rows if not row.chooses]
+    but = f", but in {listed(honest)}, where nothing is chosen: do not hold the one against the other" if honest else ""
     yield (
         "What is chosen (epoch, C, k, learning rate) is chosen on the validation section. The labels of the test section are hidden from probes and tuning "
-        "arms; trainings of the bundle choose nothing by them. Validation AUC is of the images that chose, and too good."
+        "arms; trainings of the bundle choose nothing by them. Validation AUC is of the images that chose, and too good"
+        f"{but}."
     )
     if all(math.isnan(value) for row in found.rows for value in row.validation):
         yield (

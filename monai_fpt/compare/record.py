@@ -39,7 +39,7 @@ class FPTArmRun:
         training_bytes: of a step; None where no gradient is used.
         seconds: of the training, choosing and predicting included, the cache filled; NaN where a stop hides them.
         best_epoch: from 1; None where there are no epochs.
-        chosen: what validation chose.
+        chosen: what validation chose; empty where nothing was chosen by it.
         history: of every epoch its metrics.
         settings: what decides whether another run is the same.
     """

@@ -302,7 +302,7 @@ def _training_run(client: Any, uri: str, run_dir: Path, experiment_id: str) -> t
 
 def _model_params(package: FPTPackage) -> dict[str, str]:
     network = package.card.network
-    fields = ("method", "image_size", "token_ratio", "num_prompts", "side_reduction")
+    fields = ("method", "image_size", "token_ratio", "num_prompts", "side_reduction", "members", "linear_members")
     return {"backbone": package.backbone.name, **{name: str(getattr(network, name)) for name in fields}}
 
 

@@ -107,6 +107,22 @@ def test_where_no_auc_exists_that_is_said_and_nothing_else() -> None:
     assert "No validation AUC exists" in notes and "the first epoch, C, k and learning rate were taken" in notes
 
 
+def test_an_arm_that_chose_nothing_is_not_ranked_by_validation_with_those_that_did() -> None:
+    found = compared_arms(
+        *((name, 1.0, auc, auc - 0.1, 1.0) for name, auc in (("fpt_plus", 0.8), ("fpt_plus_stable", 0.9)))
+    )
+    chose = dataclasses.replace(found.rows[0].runs[0], chosen={"epoch": 3})
+    rows = (dataclasses.replace(found.rows[0], runs=(chose,)), found.rows[1])
+
+    said = " ".join(advice_sentences(dataclasses.replace(found, rows=rows)))
+    notes = " ".join(notes_of(dataclasses.replace(found, rows=rows)))
+
+    assert "would take fpt_plus, the best by validation (0.800)" in said
+    assert "Nothing was chosen by the validation AUC of fpt_plus_stable (0.900), which is not too good" in said
+    assert "and too good, but in fpt_plus_stable, where nothing is chosen" in notes
+    assert "would take fpt_plus_stable, the best by validation (0.900)" in " ".join(advice_sentences(found))
+
+
 def test_an_arm_without_an_interval_does_not_hold_chance() -> None:
     unknown = ("fpt_plus", 1.0, 0.9, math.nan, math.nan)
     said = told(unknown, ("knn", 1.0, 0.5, 0.4, 0.6), shuffled=True)

@@ -115,6 +115,7 @@ def test_members_are_charged_for_batches_of_their_own_and_the_notes_say_so(
     one, four = (found.row(name) for name in ("fpt_plus", "fpt_plus_stable"))
     network = FPTModelCard.load(found.folder / "fpt_plus_stable" / "seed_0" / "model.json").network
     linear, _ = FPTClassifier(dataclasses.replace(network, members=1, linear_members=1)).num_parameters()
+    assert [row.runs[0].chosen for row in (one, four)] == [{"epoch": 1}, {}]
     assert four.learnable_parameters == 2 * one.learnable_parameters + 2 * linear
     assert 2 < (four.training_bytes or 0) / (one.training_bytes or 0) < 4
     assert "A step has the recipe's 2 images but in fpt_plus_stable (8); bytes" in " ".join(notes_of(found))

@@ -18,6 +18,7 @@ from monai_fpt.compare.differences import differences_to, drawn_auc, holm, neede
 from monai_fpt.compare.indices import performance_index
 from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
+from monai_fpt.networks import FPTClassifier
 from monai_fpt.networks.counting import extrapolated, kept_bytes, training_bytes
 from monai_fpt.networks.fpt import frozen_backbone
 
@@ -233,6 +234,23 @@ def test_a_share_of_the_tokens_is_another_arm_where_the_recipe_says_how_many() -
     assert skipped["token_ratio_0.5"] == "the recipe does this anyway"
     plain, _ = ablation_arms(CONFIG, frozen_backbone(CONFIG), "float16")
     assert plain["token_ratio_0.5"].overrides == {"network_config#token_ratio": 0.5}
+
+
+def test_ablations_of_the_stable_recipe_are_what_their_names_say() -> None:
+    stable = dataclasses.replace(CONFIG, members=4, linear_members=2, side_init="fan_in")
+    arms, skipped = ablation_arms(stable, frozen_backbone(stable), "float16")
+
+    def sides(arm: str) -> list[str]:
+        fields = {name.rpartition("#")[2]: value for name, value in arms[arm].overrides.items()}
+        side = FPTClassifier(dataclasses.replace(stable, **fields)).side
+        return [type(member).__name__ for member in getattr(side, "members", [side])]
+
+    assert sides("members_3") == ["SideViT"] * 3
+    assert sides("linear_member") == ["LinearSide"]
+    assert skipped["side_init_fan_in"] == "the recipe does this anyway"
+    alone = dataclasses.replace(CONFIG, linear_members=1)
+    _, skipped = ablation_arms(alone, frozen_backbone(alone), "float16")
+    assert skipped["linear_member"] == "the recipe does this anyway"
 
 
 def test_a_backbone_without_prefix_tokens_has_no_ablation_of_them() -> None:
