@@ -60,9 +60,8 @@ def test_three_sites_with_equal_images_learn_what_one_ordinary_training_learns(
     assert set(ordinary) == set(federated.weights)
     for name, value in ordinary.items():
         ours = federated.weights[name]
-        if name.endswith(
-            "attn.qkv.bias"
-        ):  # that of keys changes no answer: its gradient is rounding, which Adam makes steps of
+        if name.endswith("attn.qkv.bias"):
+            # that of keys changes no answer: its gradient is rounding, which Adam makes steps of
             value, ours = (torch.cat([q, v]) for q, _, v in (bias.chunk(3) for bias in (value, ours)))
         torch.testing.assert_close(ours, value, rtol=1e-4, atol=1e-6, msg=name)
     assert any((value - begun[name]).abs().max() > 1e-3 for name, value in ordinary.items() if name != "backbone_id")
