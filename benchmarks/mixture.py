@@ -1,0 +1,122 @@
+"""How many side networks and how many linear members should answer together? For docs/results.md.
+
+Cross-validation inside the training and validation sections; the test section is not read. In every fold some side networks (a gain of one)
+and some linear members are trained, each as it would be as a member of one network: batches of its own, clipped alone, the last epoch.
+Then networks of ``a`` side networks and ``b`` linear members are put together from them in every way there is, and the table tells their AUC on
+the fold left out: the mean over folds and ways, the standard deviation among the ways (of one fold, then averaged: what another seed does),
+the mean distance of the worst of ten from their mean (``10 below``), and the seconds, a side network's being 1.
+
+    python -m benchmarks.mixture DATASET_DIR --backbone vit_tiny_patch16_224 --backbone_weights vit_tiny.safetensors --image_size 224
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's first import
+
+_Scores = NDArray[np.float64]  # (trainings, images): logit of the second class minus that of the first
+KINDS: dict[str, dict[str, Any]] = {
+    "side": {"network_config#side_init": "fan_in"},
+    "linear": {"network_config#members": 1, "network_config#linear_members": 1},
+}
+MIXTURES = ((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (2, 4))
+WORST_OF = 10
+
+
+def auc(labels: Any, scores: _Scores) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))
+
+
+def pool(recipe: Any, folds: list[Any], kind: str, seeds: int) -> tuple[list[tuple[_Scores, Any]], float]:
+    """Train; scores and labels of every fold, and CPU-seconds of one training."""
+    from monai_fpt.experiments.member import FPTMemberPlan, make_member
+    from monai_fpt.experiments.training import _labels, _Run
+
+    members: list[Any] = []
+    for fold, data in enumerate(folds):
+        for seed in range(seeds):
+            plan = FPTMemberPlan(f"{kind} {fold} {seed}", data, {"seed": 100 * fold + seed, **KINDS[kind]})
+            members.append(make_member(plan, recipe, members[0] if members else None))
+    run = _Run(members, together=recipe.device.type != "cpu")
+    began = time.process_time()
+    for epoch in range(1, members[0].max_epochs + 1):
+        losses = run.train_epoch(epoch)
+        print(f"{kind}, epoch {epoch}/{members[0].max_epochs}  loss {np.mean(losses):.4f}", flush=True)
+    seconds = (time.process_time() - began) / len(members)
+    logits = [(one[:, 1] - one[:, 0]).numpy().astype(np.float64) for one in run.read("test")]
+    starts = range(0, len(members), seeds)
+    return [(np.stack(logits[s : s + seeds]), np.asarray(_labels(members[s], "test"))) for s in starts], seconds
+
+
+def drawn(side: _Scores, linear: _Scores, labels: Any, a: int, b: int, limit: int = 400) -> _Scores:
+    """AUC of every way to put ``a`` and ``b`` together, or of ``limit`` of them."""
+    ways = list(
+        itertools.product(itertools.combinations(range(len(side)), a), itertools.combinations(range(len(linear)), b))
+    )
+    if len(ways) > limit:
+        ways = [ways[n] for n in np.random.default_rng(0).choice(len(ways), limit, replace=False)]
+    return np.array([auc(labels, np.concatenate([side[list(s)], linear[list(t)]]).mean(axis=0)) for s, t in ways])
+
+
+def table(pools: dict[str, tuple[list[tuple[_Scores, Any]], float]], mixtures: Any = MIXTURES) -> str:
+    """A row a mixture that the pool can make in two ways or more."""
+    (side, side_seconds), (linear, linear_seconds) = pools["side"], pools["linear"]
+    share = linear_seconds / side_seconds
+    rng = np.random.default_rng(0)
+    rows = ["| side networks | linear members | AUC | sd | 10 below | seconds |", "|---|---|---|---|---|---|"]
+    for a, b in mixtures:
+        found = [drawn(s, t, labels, a, b) for (s, labels), (t, _) in zip(side, linear, strict=True)]
+        if len(found[0]) < 2:
+            continue
+        sd = np.mean([one.std(ddof=1) for one in found])
+        lowest = np.mean([one.mean() - rng.choice(one, (1000, WORST_OF)).min(axis=1).mean() for one in found])
+        mean = np.mean([one.mean() for one in found])
+        rows.append(f"| {a} | {b} | {mean:.3f} | {sd:.3f} | {lowest:.3f} | {a + b * share:.2f} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Train the pools and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset_dir")
+    parser.add_argument("--data_list", default=None)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--backbone_weights", required=True)
+    parser.add_argument("--image_size", type=int, default=512)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--max_epochs", type=int, default=20)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--side", type=int, default=4, help="side networks trained in every fold")
+    parser.add_argument("--linear", type=int, default=6, help="linear members trained in every fold")
+    parser.add_argument("--cache_dir", default=None)
+    given = parser.parse_args()
+
+    from monai_fpt.experiments.folds import fold_lists
+    from monai_fpt.experiments.recipe import open_recipe
+
+    with tempfile.TemporaryDirectory() as work:
+        counts = ("folds", "side", "linear")
+        own = {name: value for name, value in vars(given).items() if name not in counts and value is not None}
+        own = {"cache_dir": str(Path(work) / "features"), **own, "run_dir": work, "split_seed": 0, "track": False}
+        recipe = open_recipe(own)
+        if recipe.data.task != "multiclass" or len(recipe.data.classes) != 2:
+            raise SystemExit("mixture: two exclusive classes are needed; name another dataset_dir or data_list.")
+        sections = ("training", "validation")
+        folds = fold_lists(recipe.data, given.folds, seed=0, validation_fraction=0.02, sections=sections)
+        pools = {kind: pool(recipe, folds, kind, getattr(given, kind)) for kind in KINDS}
+    print(f"\n{table(pools)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
