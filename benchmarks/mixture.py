@@ -54,7 +54,8 @@ def pool(recipe: Any, folds: list[Any], kind: str, seeds: int) -> tuple[list[tup
         losses = run.train_epoch(epoch)
         print(f"{kind}, epoch {epoch}/{members[0].max_epochs}  loss {np.mean(losses):.4f}", flush=True)
     seconds = (time.process_time() - began) / len(members)
-    logits = [(one[:, 1] - one[:, 0]).numpy().astype(np.float64) for one in run.read("test")]
+    read = run.read("test")
+    logits = [(read[n][:, 1] - read[n][:, 0]).numpy().astype(np.float64) for n in range(len(members))]
     starts = range(0, len(members), seeds)
     return [(np.stack(logits[s : s + seeds]), np.asarray(_labels(members[s], "test"))) for s in starts], seconds
 

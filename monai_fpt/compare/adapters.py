@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from monai_fpt.experiments.runs import finished_run, run_plans
 from monai_fpt.handlers import FPTTracker, fpt_flag
 from monai_fpt.networks.counting import learnable_parameters, training_bytes
 
-__all__ = ["adapter_recipe", "preset_path", "run_adapter"]
+__all__ = ["adapter_recipe", "arm_configuration", "run_adapter"]
 
 
-def preset_path(name: str) -> Path:
+def _preset_path(name: str) -> Path:
     """File of a preset of the bundle.
 
     Raises:
@@ -42,6 +42,26 @@ def preset_path(name: str) -> Path:
     if not path.is_file():
         raise ValueError(f'compare: the bundle has no preset "{name}", which an arm wants; leave the arm out.')
     return path
+
+
+def arm_configuration(
+    info: FPTArmInfo, overrides: Mapping[str, Any], configs: Sequence[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Overrides and configuration files of an adapter: those of all arms, its preset, and what is its own.
+
+    Args:
+        info: of the arm.
+        overrides, configs: of all arms.
+
+    Raises:
+        ValueError: its preset is missing.
+    """
+    own, files = dict(overrides), tuple(configs)
+    if info.preset is not None:
+        path = _preset_path(info.preset)
+        files = (*files, str(path))
+        own = _overruled(own, json.loads(path.read_text(encoding="utf-8")))
+    return own | dict(info.overrides), files
 
 
 def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, fillings: CacheFillings) -> FPTRecipe:
@@ -55,12 +75,8 @@ def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, fillings: CacheFillings) -
     Raises:
         ValueError: the arm's settings do not fit the backbone, or its data list is not the same.
     """
-    configs, overrides = base.configs, dict(base.overrides)
-    if info.preset is not None:
-        path = preset_path(info.preset)
-        configs = (*configs, str(path))
-        overrides = _overruled(overrides, json.loads(path.read_text(encoding="utf-8")))
-    overrides |= {**info.overrides, "tokens": "none", "cache_dir": str(base.store.path)}
+    overrides, configs = arm_configuration(info, base.overrides, base.configs)
+    overrides |= {"tokens": "none", "cache_dir": str(base.store.path)}
     recipe = dataclasses.replace(base, overrides=overrides, configs=configs)
     spec = recipe.parser({"data": base.data}).get_parsed_content("spec")
     folder = base.store.path

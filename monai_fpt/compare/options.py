@@ -7,10 +7,11 @@ import numbers
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from monai_fpt.compare.adapters import preset_path
+from monai_fpt.compare.adapters import arm_configuration
 from monai_fpt.compare.arms import FPTArmInfo, with_options
 from monai_fpt.experiments.recipe import train_parser
 from monai_fpt.experiments.runs import ENGINES
+from monai_fpt.handlers import fpt_root_cause
 
 __all__ = ["USUAL_REFERENCE", "chosen_reference", "require_arm_options", "require_numbers", "require_seeds"]
 
@@ -68,6 +69,7 @@ def chosen_reference(reference: str, names: Sequence[str], skipped: Collection[s
 def require_arm_options(
     infos: Sequence[FPTArmInfo],
     arm_options: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Any],
     configs: Sequence[str],
 ) -> None:
     """Refuse settings of an arm that it does not have, cannot take, or would not heed.
@@ -75,7 +77,7 @@ def require_arm_options(
     Args:
         infos: the arms that were named.
         arm_options: arm to its settings.
-        configs: of the recipe.
+        overrides, configs: of the recipe.
 
     Raises:
         ValueError: says which, and what there is.
@@ -86,6 +88,7 @@ def require_arm_options(
         raise ValueError(
             f"compare: arm_options names {', '.join(unknown)}, which {'are' if len(unknown) > 1 else 'is'} not among the arms."
         )
+    _require_network(overrides, configs)
     for name, options in arm_options.items():
         if not isinstance(options, Mapping):
             told = json.dumps({name: {"setting": "value"}})
@@ -98,8 +101,23 @@ def require_arm_options(
             raise ValueError(
                 f'compare: arm_options of "{name}" sets {", ".join(deaf)}, which the comparison sets itself; leave it out.'
             )
-        own = configs if info.preset is None else (*configs, str(preset_path(info.preset)))
         try:
-            train_parser(options, own)
+            own, files = arm_configuration(info, overrides, configs)
+            train_parser(options, files)
+            _require_network(own, files)
         except ValueError as error:
             raise ValueError(f'compare: arm_options of "{name}": {error}') from error
+
+
+def _require_network(overrides: Mapping[str, Any], configs: Sequence[str]) -> None:
+    """Refuse settings of a network that cannot be. How many classes there are is known only with the data, so two stand for them.
+
+    Raises:
+        ValueError: says why.
+    """
+    parser = train_parser(overrides, configs)
+    parser["num_classes"] = 2
+    try:
+        parser.get_parsed_content("network_config")
+    except RuntimeError as error:  # MONAI's, around what the network says
+        raise ValueError(str(fpt_root_cause(error) or error)) from error

@@ -92,7 +92,7 @@ def run_comparison(
     wanted = named_arms(arms, {name: _placeholder(name) for name in ablation_names()})
     require_packages(wanted)
     options = dict(arm_options or {})
-    require_arm_options(wanted, options, configs)
+    require_arm_options(wanted, options, overrides, configs)
     chosen_reference(reference, [info.name for info in wanted])
     most: StoredTokens = max((info.tokens for info in wanted), key=TOKEN_ORDER.index)
     fillings = CacheFillings()

@@ -47,7 +47,10 @@ for one in "${started[@]}"; do wait "$one" || failed=1; done
 exit "${failed:-0}"
 """
 SCONTROL = """#!/bin/bash
-[[ "$*" == "show hostnames a,b" ]] && printf '127.0.0.1\\n127.0.0.1\\n'
+[[ "$*" == "show hostnames a,b" ]] || exit 1
+echo 127.0.0.1
+sleep 0.2 # who reads one line and goes away ends this command, and with it a script that minds failing pipes
+echo 127.0.0.1
 """
 
 

@@ -111,6 +111,8 @@ def test_a_share_of_tokens_is_trained_with_that_share(toy_table: Path, tmp_path:
         ("fpt_plus", {"fpt_plus": {"seed": 3}}, '"fpt_plus" sets seed, which the comparison sets itself'),
         ("fpt_plus", {"fpt_plus": {"run_dir": "/x"}}, "sets run_dir, which the comparison sets itself"),
         ("dropout_0", {"dropout_0": {"learning_rat": 1}}, '"dropout_0": The train configuration has no "learning_rat"'),
+        ("fpt", {"fpt": {"network_config#dropout": 2}}, 'arm_options of "fpt": .*dropout'),
+        ("fpt_plus_stable", {"fpt_plus_stable": {"network_config#members": 1}}, '"fpt_plus_stable": .*linear_members'),
     ],
 )
 def test_a_setting_of_an_arm_that_cannot_be_is_refused_before_anything_is_read(
@@ -134,6 +136,11 @@ def test_a_setting_of_an_arm_that_cannot_be_is_refused_before_anything_is_read(
 def test_an_option_without_effect_is_refused_before_anything_is_read(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run_comparison({"dataset_dir": "/nowhere"}, arms="knn", **options)
+
+
+def test_a_network_that_no_arm_can_have_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match=r"^(?!.*arm_options).*dropout"):
+        run_comparison({"dataset_dir": "/nowhere", "network_config#dropout": 2}, arms="knn,fpt_plus")
 
 
 def test_an_arm_of_ones_own_that_trips_over_an_option_is_named() -> None:
