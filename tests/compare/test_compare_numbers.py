@@ -237,7 +237,7 @@ def test_a_share_of_the_tokens_is_another_arm_where_the_recipe_says_how_many() -
 
 
 def test_ablations_of_the_stable_recipe_are_what_their_names_say() -> None:
-    stable = dataclasses.replace(CONFIG, members=4, linear_members=2, side_init="fan_in")
+    stable = dataclasses.replace(CONFIG, members=5, linear_members=4, side_init="fan_in")
     arms, skipped = ablation_arms(stable, frozen_backbone(stable), "float16")
 
     def sides(arm: str) -> list[str]:

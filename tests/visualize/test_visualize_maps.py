@@ -96,7 +96,7 @@ def test_only_the_token_that_carries_something_is_hot(
 
 @pytest.mark.parametrize(
     "members",
-    [{}, {"linear_members": 1}, {"members": 4, "linear_members": 2}],
+    [{}, {"linear_members": 1}, {"members": 5, "linear_members": 4}],
     ids=["one", "a linear one", "as stable"],
 )
 def test_integrated_relevance_adds_up_to_what_the_prompts_saw(
