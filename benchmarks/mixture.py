@@ -4,7 +4,8 @@ Cross-validation inside the training and validation sections; the test section i
 and some linear members are trained, each as it would be as a member of one network: batches of its own, clipped alone, the last epoch.
 Then networks of ``a`` side networks and ``b`` linear members are put together from them in every way there is, and the table tells their AUC on
 the fold left out: the mean over folds and ways, the standard deviation among the ways (of one fold, then averaged: what another seed does),
-the mean distance of the worst of ten from their mean (``10 below``), and the seconds, a side network's being 1.
+the mean distance of the worst of ten from their mean (``10 below``), and the seconds, a side network's being 1. Ways overlap, so that the two
+in the middle are too small where a network takes more than half of a pool.
 
     python -m benchmarks.mixture DATASET_DIR --backbone vit_tiny_patch16_224 --backbone_weights vit_tiny.safetensors --image_size 224
 """
@@ -28,7 +29,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "side": {"network_config#side_init": "fan_in"},
     "linear": {"network_config#members": 1, "network_config#linear_members": 1},
 }
-MIXTURES = ((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (2, 4))
+MIXTURES = (
+    *((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (0, 4)),
+    *((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3), (2, 4)),
+)
 WORST_OF = 10
 
 

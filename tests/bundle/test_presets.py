@@ -50,7 +50,7 @@ def test_a_model_trained_with_a_modality_s_preset_is_asked_with_it(tmp_path: Pat
     assert len(output.read_text(encoding="utf-8").splitlines()) == 17
 
 
-def test_the_stable_recipe_has_four_members_two_of_them_linear_with_another_start_and_changes_nothing_else_of_the_network() -> (
+def test_the_stable_recipe_has_five_members_four_of_them_linear_with_another_start_and_changes_nothing_else_of_the_network() -> (
     None
 ):
     preset = next(path for path in PRESETS if path.stem == "stable")
@@ -83,8 +83,8 @@ def test_the_stable_recipe_gives_each_member_as_many_steps_of_the_same_size_as_t
 
     paper, stable = loaders
 
-    assert (paper.batch_size, stable.batch_size) == (4, 16)
+    assert (paper.batch_size, stable.batch_size) == (4, 20)
     assert len(paper) == len(stable) == 2
     assert sorted(item["key"] for item in stable.dataset.data) == sorted(
-        item["key"] for item in list(paper.dataset.data) * 4
+        item["key"] for item in list(paper.dataset.data) * 5
     )

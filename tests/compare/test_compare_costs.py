@@ -116,5 +116,5 @@ def test_members_are_charged_for_batches_of_their_own_and_the_notes_say_so(
     assert [row.runs[0].chosen for row in (side, linear, five)] == [{"epoch": 1}, {"epoch": 1}, {}]
     assert five.learnable_parameters == side.learnable_parameters + 4 * linear.learnable_parameters
     alone = (side.training_bytes or 0) + 4 * (linear.training_bytes or 0)
-    assert five.training_bytes == pytest.approx(alone, rel=0.005)  # the mean of their logits comes on top
+    assert five.training_bytes == pytest.approx(alone, rel=0.01)  # the mean of their logits comes on top
     assert "A step has the recipe's 2 images but in fpt_plus_stable (10); bytes" in " ".join(notes_of(found))
