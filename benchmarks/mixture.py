@@ -3,9 +3,12 @@
 Cross-validation inside the training and validation sections; the test section is not read. In every fold some side networks (a gain of one)
 and some linear members are trained, each as it would be as a member of one network: batches of its own, clipped alone, the last epoch.
 Then networks of ``a`` side networks and ``b`` linear members are put together from them in every way there is, and the table tells their AUC on
-the fold left out: the mean over folds and ways, the standard deviation among the ways (of one fold, then averaged: what another seed does),
-the mean distance of the worst of ten from their mean (``10 below``), and the seconds, a side network's being 1. Ways overlap, so that the two
-in the middle are too small where a network takes more than half of a pool.
+the fold left out (mean over folds and ways), the standard deviation that another seed would make, how far the worst of ten would lie below their mean
+(1.54 standard deviations), and the seconds, a side network's being 1.
+
+Ways overlap, so that they differ less than networks of other seeds would. Their variance is taken apart into that of the side networks and that of
+the linear members, and each is divided by what drawing ``a`` of ``n`` leaves of it, 1 - a / n; where all of a kind are taken nothing can be said
+("-").
 
     python -m benchmarks.mixture DATASET_DIR --backbone vit_tiny_patch16_224 --backbone_weights vit_tiny.safetensors --image_size 224
 """
@@ -33,13 +36,13 @@ MIXTURES = (
     *((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (0, 4)),
     *((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3), (2, 4)),
 )
-WORST_OF = 10
+WORST_OF_TEN = 1.54  # expected distance of the least of ten normal numbers from their mean, in standard deviations
 
 
-def auc(labels: Any, scores: _Scores) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores))
+def aucs(labels: Any, scores: _Scores) -> _Scores:
+    """Scores (networks, images) -> AUC of each: the share of pairs in the right order, a tie being half of one. All at once, for there are thousands."""
+    lead = scores[:, labels == 1][:, :, None] - scores[:, labels == 0][:, None, :]
+    return np.asarray((np.sign(lead) + 1).mean(axis=(1, 2)) / 2)
 
 
 def pool(recipe: Any, folds: list[Any], kind: str, seeds: int) -> tuple[list[tuple[_Scores, Any]], float]:
@@ -64,30 +67,42 @@ def pool(recipe: Any, folds: list[Any], kind: str, seeds: int) -> tuple[list[tup
     return [(np.stack(logits[s : s + seeds]), np.asarray(_labels(members[s], "test"))) for s in starts], seconds
 
 
-def drawn(side: _Scores, linear: _Scores, labels: Any, a: int, b: int, limit: int = 400) -> _Scores:
-    """AUC of every way to put ``a`` and ``b`` together, or of ``limit`` of them."""
-    ways = list(
-        itertools.product(itertools.combinations(range(len(side)), a), itertools.combinations(range(len(linear)), b))
-    )
-    if len(ways) > limit:
-        ways = [ways[n] for n in np.random.default_rng(0).choice(len(ways), limit, replace=False)]
-    return np.array([auc(labels, np.concatenate([side[list(s)], linear[list(t)]]).mean(axis=0)) for s, t in ways])
+def drawn(side: _Scores, linear: _Scores, labels: Any, a: int, b: int) -> _Scores:
+    """AUC of every way to put ``a`` and ``b`` together: a row a choice of side networks, a column a choice of linear members."""
+    sides = [side[list(s)].sum(axis=0) for s in itertools.combinations(range(len(side)), a)]
+    lines = np.stack([linear[list(t)].sum(axis=0) for t in itertools.combinations(range(len(linear)), b)])
+    return np.stack([aucs(labels, one + lines) for one in sides])
+
+
+def variance(found: _Scores, side: float, linear: float) -> float:
+    """Of the AUC of networks that share no member.
+
+    Args:
+        found: AUC of every way, see :func:`drawn`.
+        side: share of the side networks that each way takes.
+        linear: likewise of the linear members.
+
+    Returns:
+        NaN where all of a kind are taken.
+    """
+    if 1 in (side, linear):
+        return float("nan")
+    return float(found.mean(axis=1).var() / (1 - side) + found.mean(axis=0).var() / (1 - linear))
 
 
 def table(pools: dict[str, tuple[list[tuple[_Scores, Any]], float]], mixtures: Any = MIXTURES) -> str:
-    """A row a mixture that the pool can make in two ways or more."""
+    """A row a mixture that the pools can make."""
     (side, side_seconds), (linear, linear_seconds) = pools["side"], pools["linear"]
     share = linear_seconds / side_seconds
-    rng = np.random.default_rng(0)
+    num_side, num_linear = len(side[0][0]), len(linear[0][0])
     rows = ["| side networks | linear members | AUC | sd | 10 below | seconds |", "|---|---|---|---|---|---|"]
     for a, b in mixtures:
-        found = [drawn(s, t, labels, a, b) for (s, labels), (t, _) in zip(side, linear, strict=True)]
-        if len(found[0]) < 2:
+        if a > num_side or b > num_linear:
             continue
-        sd = np.mean([one.std(ddof=1) for one in found])
-        lowest = np.mean([one.mean() - rng.choice(one, (1000, WORST_OF)).min(axis=1).mean() for one in found])
-        mean = np.mean([one.mean() for one in found])
-        rows.append(f"| {a} | {b} | {mean:.3f} | {sd:.3f} | {lowest:.3f} | {a + b * share:.2f} |")
+        found = [drawn(s, t, labels, a, b) for (s, labels), (t, _) in zip(side, linear, strict=True)]
+        sd = np.sqrt([variance(one, a / num_side, b / num_linear) for one in found]).mean()
+        spread = "- | -" if np.isnan(sd) else f"{sd:.3f} | {WORST_OF_TEN * sd:.3f}"
+        rows.append(f"| {a} | {b} | {np.mean([one.mean() for one in found]):.3f} | {spread} | {a + b * share:.2f} |")
     return "\n".join(rows)
 
 

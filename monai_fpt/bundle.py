@@ -5,6 +5,7 @@ run`` does.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,23 @@ def override_config(parser: ConfigParser, overrides: Mapping[str, Any], job: str
             raise ValueError(
                 f'"{name}" cannot be set: "{owner}" of the {job} configuration is one expression; set "{owner}" whole.'
             )
+        _require_field(parser.get(owner) if owner else None, name, path.rpartition("#")[2])
         parser[name] = copy.deepcopy(value)
+
+
+def _require_field(owner: object, name: str, field: str) -> None:
+    """Refuse a field that the network's configuration does not have, before MONAI wraps what Python says of it.
+
+    Raises:
+        ValueError: names the fields.
+    """
+    if not isinstance(owner, dict) or owner.get("_target_") != "monai_fpt.networks.FPTConfig" or field.startswith("_"):
+        return
+    from monai_fpt.networks import FPTConfig  # heavy, and every job that comes here needs it anyway
+
+    known = [one.name for one in dataclasses.fields(FPTConfig)]
+    if field not in known:
+        raise ValueError(f'"{name}" cannot be set: the network has no "{field}"; it has {", ".join(known)}.')
 
 
 def run_bundle(job: str, overrides: Mapping[str, Any], extra_configs: tuple[str, ...] = ()) -> ConfigWorkflow:

@@ -24,12 +24,14 @@ from monai_fpt.compare.record import FPTArmRun
 from monai_fpt.data import FPTDataList
 from monai_fpt.experiments import FPTMemberPlan
 from monai_fpt.experiments.member import collated
-from monai_fpt.experiments.recipe import FPTRecipe
+from monai_fpt.experiments.recipe import FPTRecipe, train_parser
 from monai_fpt.experiments.runs import finished_run, run_plans
-from monai_fpt.handlers import FPTTracker, fpt_flag
+from monai_fpt.handlers import FPTTracker, fpt_flag, fpt_root_cause
+from monai_fpt.handlers.checkpoint import checked_selection
+from monai_fpt.networks import FPTClassifier, FPTConfig
 from monai_fpt.networks.counting import learnable_parameters, training_bytes
 
-__all__ = ["adapter_recipe", "arm_configuration", "run_adapter"]
+__all__ = ["adapter_recipe", "arm_configuration", "require_adapters", "run_adapter", "without_linear_members"]
 
 
 def _preset_path(name: str) -> Path:
@@ -62,6 +64,55 @@ def arm_configuration(
         files = (*files, str(path))
         own = _overruled(own, json.loads(path.read_text(encoding="utf-8")))
     return own | dict(info.overrides), files
+
+
+def without_linear_members(info: FPTArmInfo, base: FPTRecipe) -> FPTArmInfo:
+    """The arm; one that uses no features has the recipe's side networks and none of its linear members, which would be constants.
+
+    Args:
+        info: of the arm.
+        base: the recipe that all arms share.
+    """
+    if info.overrides.get("use_features", True) is not False:
+        return info
+    parser = train_parser(*arm_configuration(info, base.overrides, base.configs))
+    parser["data"] = base.data
+    config: FPTConfig = parser.get_parsed_content("network_config")
+    if not 0 < config.linear_members < config.members:  # all of them: the model card says that it cannot be
+        return info
+    members = {
+        "network_config#members": config.members - config.linear_members,
+        "network_config#linear_members": 0,
+    }
+    return dataclasses.replace(info, overrides={**info.overrides, **members})
+
+
+def require_adapters(infos: Sequence[FPTArmInfo], base: FPTRecipe) -> None:
+    """Refuse an adapter that cannot be made before the first arm is trained.
+
+    Args:
+        infos: of the arms, their settings whole.
+        base: the recipe that all arms share.
+
+    Raises:
+        ValueError: names the arm and says why.
+    """
+    usual = train_parser({}).config["network_def"]
+    for info in infos:
+        if info.kind != "adapter":
+            continue
+        parser = train_parser(*arm_configuration(info, base.overrides, base.configs))
+        parser["data"] = base.data
+        value = parser.get_parsed_content
+        try:
+            checked_selection(value("model_selection"))
+            value("loss")
+            config = value("network_config")
+            if parser.config["network_def"] == usual:
+                with torch.device("meta"):
+                    FPTClassifier(dataclasses.replace(config, backbone_weights=None))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f'compare: the arm "{info.name}" cannot be: {fpt_root_cause(error) or error}') from None
 
 
 def adapter_recipe(info: FPTArmInfo, base: FPTRecipe, fillings: CacheFillings) -> FPTRecipe:

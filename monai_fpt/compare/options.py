@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from monai_fpt.compare.adapters import arm_configuration
-from monai_fpt.compare.arms import FPTArmInfo, with_options
+from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo, with_options
 from monai_fpt.experiments.recipe import train_parser
 from monai_fpt.experiments.runs import ENGINES
 from monai_fpt.handlers import fpt_root_cause
@@ -104,9 +104,10 @@ def require_arm_options(
         try:
             own, files = arm_configuration(info, overrides, configs)
             train_parser(options, files)
-            _require_network(own, files)
+            if name in FPT_ARMS:  # what an ablation changes is known when the backbone is
+                _require_network(own, files)
         except ValueError as error:
-            raise ValueError(f'compare: arm_options of "{name}": {error}') from error
+            raise ValueError(f'compare: arm_options of "{name}": {error}') from None
 
 
 def _require_network(overrides: Mapping[str, Any], configs: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ Decisions:
 
 - Data list, sections, reading, backbone and class weights are those of the recipe for every arm; what else an arm does is as its authors
   say, and is in its settings. The batch size is the recipe's where the arm has none of its own.
-- What can be refused is refused before an image is read (:mod:`monai_fpt.compare.options`).
+- What can be refused is refused before an image is read (:mod:`monai_fpt.compare.options`), or at least before the first arm is trained.
 - A finished training is not repeated. Arms and seeds can be added later; the answer is over the arms that the call names.
 - The test section is scored when all arms are done; no arm sees its labels (:mod:`monai_fpt.compare.arm`).
 - Everything is tracked: one run above, a run a training below.
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_fpt.compare.ablation import ablation_arms, ablation_names
-from monai_fpt.compare.adapters import run_adapter
+from monai_fpt.compare.adapters import require_adapters, run_adapter, without_linear_members
 from monai_fpt.compare.answer import leave_comparison, put_together
 from monai_fpt.compare.arms import FPT_ARMS, FPTArmInfo, named_arms, require_packages, with_options
 from monai_fpt.compare.caches import TOKEN_ORDER, recipe_with_tokens
@@ -103,7 +103,8 @@ def run_comparison(
     fillings.keep_in(recipe.run_dir)
     infos, skipped = _resolved(wanted, recipe, arms)
     reference = chosen_reference(reference, [info.name for info in infos], skipped)
-    infos = [with_options(info, options.get(info.name, {})) for info in infos]
+    infos = [with_options(without_linear_members(info, recipe), options.get(info.name, {})) for info in infos]
+    require_adapters(infos, recipe)
     settings = {info.name: arm_settings(info, shared, recipe) for info in infos}
     params = {
         "arms": [info.name for info in infos],

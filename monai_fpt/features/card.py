@@ -37,7 +37,7 @@ class FPTModelCard:
         use_features: False for the side network alone, trained on zeros instead of features, to compare with.
 
     Raises:
-        ValueError: ``reader`` or ``preparing`` is no plain JSON.
+        ValueError: ``reader`` or ``preparing`` is no plain JSON, or members that have nothing but features are given none.
     """
 
     network: FPTConfig
@@ -59,6 +59,12 @@ class FPTModelCard:
                     f"The model's {name} must be plain JSON ({error}); write numbers, texts and lists."
                 ) from error
             object.__setattr__(self, name, plain)
+        linear = self.network.linear_members
+        if linear and not self.use_features:
+            raise ValueError(
+                f"use_features is false, but linear_members={linear} of the network's {self.network.members} members have nothing to learn from "
+                f"but features and would answer alike for every image; give linear_members 0 and members {max(1, self.network.members - linear)}."
+            )
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""

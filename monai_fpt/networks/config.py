@@ -56,9 +56,9 @@ class FPTConfig:
         side_init: how weights of the side network start: ``"fixed"``, with a standard deviation of 0.02 (the authors'), or ``"fan_in"``,
             with a gain of one, which a narrow side network needs to learn in few steps (docs/results.md).
         members: how many independent adapters the network has; they learn side by side, each from batches of its own, and answer with the
-            mean of their logits, which is steadier and costs that many times the adapter (docs/results.md). The paper's is 1.
+            mean of their logits, which is steadier; each with a side network costs an adapter (docs/results.md). The paper's is 1.
         linear_members: how many of the members, the last ones, have one prompt a block and a linear layer on its answers in the place of
-            a side network, which steadies a network on few images (docs/results.md). The paper's is 0.
+            a side network, which steadies a network on few images at a third of an adapter's time (docs/results.md). The paper's is 0.
         recompute: in training, make what the backward pass needs again instead of keeping it: less than half the bytes
             beside the features, a fifth more time, the same numbers (docs/benchmarks.md).
         backbone_kwargs: further arguments of ``timm.create_model``.
@@ -126,7 +126,7 @@ class FPTConfig:
         if self.backbone_weights is not None:
             object.__setattr__(self, "backbone_weights", str(self.backbone_weights))
         if self.blocks is not None:
-            if isinstance(self.blocks, str) or not all(isinstance(b, int) for b in self.blocks):
+            if not isinstance(self.blocks, list | tuple) or not all(isinstance(b, int) for b in self.blocks):
                 raise ValueError(f"blocks={self.blocks!r} must be whole numbers, as in [6, 7, 8, 9, 10, 11], or None.")
             object.__setattr__(self, "blocks", tuple(self.blocks))
 

@@ -13,7 +13,7 @@ from monai_fpt.compare import FPTArmComparison, FPTArmData, FPTArmInfo, FPTArmRe
 from monai_fpt.compare.record import other_settings
 from monai_fpt.compare.shared import claim_folder
 from monai_fpt.experiments._write import write_json
-from monai_fpt.features import FeatureStore
+from monai_fpt.features import FeatureStore, FPTModelCard
 
 PROBES = ("knn", "logistic_regression")
 
@@ -111,6 +111,11 @@ def test_a_share_of_tokens_is_trained_with_that_share(toy_table: Path, tmp_path:
         ("fpt_plus", {"fpt_plus": {"seed": 3}}, '"fpt_plus" sets seed, which the comparison sets itself'),
         ("fpt_plus", {"fpt_plus": {"run_dir": "/x"}}, "sets run_dir, which the comparison sets itself"),
         ("dropout_0", {"dropout_0": {"learning_rat": 1}}, '"dropout_0": The train configuration has no "learning_rat"'),
+        (
+            "fpt",
+            {"fpt": {"network_config#foo": 2}},
+            '"fpt": "network_config#foo" .* the network has no "foo"; it has method',
+        ),
         ("fpt", {"fpt": {"network_config#dropout": 2}}, 'arm_options of "fpt": .*dropout'),
         ("fpt_plus_stable", {"fpt_plus_stable": {"network_config#members": 1}}, '"fpt_plus_stable": .*linear_members'),
     ],
@@ -141,6 +146,48 @@ def test_an_option_without_effect_is_refused_before_anything_is_read(options: di
 def test_a_network_that_no_arm_can_have_is_refused_before_anything_is_read() -> None:
     with pytest.raises(ValueError, match=r"^(?!.*arm_options).*dropout"):
         run_comparison({"dataset_dir": "/nowhere", "network_config#dropout": 2}, arms="knn,fpt_plus")
+
+
+@pytest.mark.parametrize(
+    ("arms", "options", "said"),
+    [
+        ("fpt_plus,fpt_plus_stable", {"network_config#side_reduction": 5}, "side_reduction=5"),
+        ("fpt_plus,fpt_plus_stable", {"model_selection": "lst"}, "model_selection='lst'"),
+        ("fpt_plus,members_3", {"class_weights": "nonsense"}, "nonsense"),
+        ("fpt_plus,members_3", {"network_config#linear_members": 4}, "linear_members=4"),
+    ],
+    ids=["width", "choice", "loss", "ablation"],
+)
+def test_an_arm_that_cannot_be_is_named_before_the_first_is_trained(
+    arms: str, options: dict[str, Any], said: str, toy_table: Path, token_cache: Path, tmp_path: Path
+) -> None:
+    own = arms.split(",")[1]
+    overrides = toy_overrides(toy_table, tmp_path / "run", token_cache)
+    with pytest.raises(ValueError, match=f'"{own}".*{said}') as raised:
+        run_comparison(overrides, arms=arms, seeds=[0], arm_options={own: options}, bootstrap=100, quiet=True)
+    assert raised.value.__cause__ is None  # else the command line prints the cause, which names no arm
+    assert not (tmp_path / "run" / "fpt_plus").exists()
+
+
+def test_settings_of_an_ablation_are_judged_with_what_it_changes(
+    toy_table: Path, token_cache: Path, tmp_path: Path
+) -> None:
+    overrides = toy_overrides(toy_table, tmp_path / "run", token_cache) | {"max_epochs": 1}
+    options = {"members_3": {"network_config#linear_members": 2}}
+    found = run_comparison(overrides, arms="members_3", seeds=[0], arm_options=options, bootstrap=100, quiet=True)
+    network = FPTModelCard.load(found.folder / "members_3" / "seed_0" / "model.json").network
+    assert (network.members, network.linear_members) == (3, 2)
+
+
+def test_an_arm_without_features_has_no_linear_members(toy_table: Path, token_cache: Path, tmp_path: Path) -> None:
+    overrides = toy_overrides(toy_table, tmp_path / "run", token_cache) | {
+        "max_epochs": 1,
+        "network_config#members": 5,
+        "network_config#linear_members": 4,
+    }
+    found = run_comparison(overrides, arms="side_only", seeds=[0], bootstrap=100, quiet=True)
+    network = FPTModelCard.load(found.folder / "side_only" / "seed_0" / "model.json").network
+    assert (network.members, network.linear_members) == (1, 0)
 
 
 def test_an_arm_of_ones_own_that_trips_over_an_option_is_named() -> None:

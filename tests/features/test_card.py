@@ -110,3 +110,12 @@ def test_a_card_of_before_is_of_a_network_with_features(toy: Toy, tmp_path: Path
     (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
     assert FPTModelCard.load(tmp_path / "model.json") == full(toy)
+
+
+def test_linear_members_are_refused_where_no_features_are_used() -> None:
+    network = dataclasses.replace(CONFIG, members=5, linear_members=4)
+    assert FPTModelCard(network).network.linear_members == 4
+    with pytest.raises(
+        ValueError, match=r"linear_members=4 of the network's 5 members .* linear_members 0 and members 1"
+    ):
+        FPTModelCard(network, use_features=False)

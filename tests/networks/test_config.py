@@ -41,6 +41,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "negative dropout": ({"dropout": -0.1}, r"dropout=-0.1 must lie"),
     "norm_eps": ({"norm_eps": 0.0}, r"norm_eps=0.0 must be positive, or None for the backbone's own"),
     "blocks as text": ({"blocks": "6-11"}, r"blocks="),
+    "one block": ({"blocks": 5}, r"blocks=5 must be whole numbers, as in"),
     "half a block": ({"blocks": (1.5,)}, r"blocks="),
 }
 
