@@ -68,14 +68,19 @@ def test_scores(algo: Any, items: list[dict[str, Any]]) -> tuple[list[float], li
     return scores, labels
 
 
-def interval(scores: np.ndarray, labels: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean AUC over runs (R, N) and its 95% interval by bootstrap over the images."""
+def interval(
+    scores: np.ndarray, labels: np.ndarray, draws: int = 2000, minus: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """Mean AUC over runs (R, N) and its 95% interval by bootstrap over the images; ``minus`` (S, N): that of the difference to the mean of those."""
     from sklearn.metrics import roc_auc_score
 
     random = np.random.default_rng(0)
 
+    def mean_of(runs: np.ndarray, chosen: np.ndarray) -> float:
+        return float(np.mean([roc_auc_score(labels[chosen], run[chosen]) for run in runs]))
+
     def mean(chosen: np.ndarray) -> float:
-        return float(np.mean([roc_auc_score(labels[chosen], run[chosen]) for run in scores]))
+        return mean_of(scores, chosen) - (0.0 if minus is None else mean_of(minus, chosen))
 
     samples = (random.integers(0, len(labels), len(labels)) for _ in range(draws))
     drawn = [mean(chosen) for chosen in samples if len(set(labels[chosen])) == 2]
@@ -132,6 +137,11 @@ def main() -> None:
         mean, low, high = interval(np.array(found["scores"]), np.array(found["labels"]))
         each = ", ".join(f"{interval(np.array([run]), np.array(found['labels']), 1)[0]:.3f}" for run in found["scores"])
         print(f"{arm}: AUC {mean:.3f} ({low:.3f} to {high:.3f}); seeds {each}; {found['down']} down, {found['up']} up")
+    alone = [run for arm, found in results.items() if arm.startswith("site ") for run in found["scores"]]
+    labels = np.array(results["federated"]["labels"])
+    for name, others in (("pooled", results["pooled"]["scores"]), ("the mean of the sites", alone)):
+        value, low, high = interval(np.array(results["federated"]["scores"]), labels, minus=np.array(others))
+        print(f"federated minus {name}: {value:+.3f} ({low:+.3f} to {high:+.3f}), paired over the test images")
 
 
 if __name__ == "__main__":
