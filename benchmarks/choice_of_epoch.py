@@ -10,17 +10,14 @@ network) does.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's first import
+from benchmarks.two_classes import recipe_options, two_class_recipe
 
 _Scores = NDArray[np.float64]  # (epochs, images): logit of the second class minus that of the first
 RECIPES: dict[str, dict[str, Any]] = {"the paper's": {}, "a gain of one": {"network_config#side_init": "fan_in"}}
@@ -110,30 +107,13 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Train all seeds of all recipes and print a table each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset_dir")
-    parser.add_argument("--data_list", default=None)
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--backbone_weights", required=True)
-    parser.add_argument("--image_size", type=int, default=512)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
-    parser.add_argument("--max_epochs", type=int, default=20)
+    parser = recipe_options(__doc__)
     parser.add_argument("--seeds", type=int, default=9)
-    parser.add_argument("--cache_dir", default=None)
     given = parser.parse_args()
     if given.seeds < 4:
         parser.error(f"--seeds is {given.seeds}, but triples to compare need at least 4.")
 
-    from monai_fpt.experiments.recipe import open_recipe
-
-    with tempfile.TemporaryDirectory() as work:
-        own = {name: value for name, value in vars(given).items() if name != "seeds" and value is not None}
-        own = {"cache_dir": str(Path(work) / "features"), **own, "run_dir": work, "split_seed": 0, "track": False}
-        recipe = open_recipe(own)
-        if recipe.data.task != "multiclass" or len(recipe.data.classes) != 2:
-            raise SystemExit(
-                "choice_of_epoch: two exclusive classes are needed; name another dataset_dir or data_list."
-            )
+    with two_class_recipe(given, "choice_of_epoch", without=["seeds"]) as recipe:
         for name, changes in RECIPES.items():
             print(f"\n{name}, {given.seeds} seeds\n\n{table(every_epoch(recipe, changes, given.seeds))}\n", flush=True)
 

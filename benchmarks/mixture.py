@@ -15,17 +15,14 @@ the linear members, and each is divided by what drawing ``a`` of ``n`` leaves of
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import monai_fpt  # noqa: F401  # repairs torchvision before MONAI's first import
+from benchmarks.two_classes import recipe_options, two_class_recipe
 
 _Scores = NDArray[np.float64]  # (trainings, images): logit of the second class minus that of the first
 KINDS: dict[str, dict[str, Any]] = {
@@ -108,30 +105,15 @@ def table(pools: dict[str, tuple[list[tuple[_Scores, Any]], float]], mixtures: A
 
 def main() -> None:
     """Train the pools and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset_dir")
-    parser.add_argument("--data_list", default=None)
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--backbone_weights", required=True)
-    parser.add_argument("--image_size", type=int, default=512)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
-    parser.add_argument("--max_epochs", type=int, default=20)
+    parser = recipe_options(__doc__)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--side", type=int, default=4, help="side networks trained in every fold")
     parser.add_argument("--linear", type=int, default=6, help="linear members trained in every fold")
-    parser.add_argument("--cache_dir", default=None)
     given = parser.parse_args()
 
     from monai_fpt.experiments.folds import fold_lists
-    from monai_fpt.experiments.recipe import open_recipe
 
-    with tempfile.TemporaryDirectory() as work:
-        counts = ("folds", "side", "linear")
-        own = {name: value for name, value in vars(given).items() if name not in counts and value is not None}
-        own = {"cache_dir": str(Path(work) / "features"), **own, "run_dir": work, "split_seed": 0, "track": False}
-        recipe = open_recipe(own)
-        if recipe.data.task != "multiclass" or len(recipe.data.classes) != 2:
-            raise SystemExit("mixture: two exclusive classes are needed; name another dataset_dir or data_list.")
+    with two_class_recipe(given, "mixture", without=["folds", "side", "linear"]) as recipe:
         sections = ("training", "validation")
         folds = fold_lists(recipe.data, given.folds, seed=0, validation_fraction=0.02, sections=sections)
         pools = {kind: pool(recipe, folds, kind, getattr(given, kind)) for kind in KINDS}

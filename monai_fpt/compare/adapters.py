@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
 from monai_fpt.bundle import fpt_bundle_root
 from monai_fpt.compare.arms import FPTArmInfo
@@ -66,6 +67,13 @@ def arm_configuration(
     return own | dict(info.overrides), files
 
 
+def _arm_parser(info: FPTArmInfo, base: FPTRecipe) -> ConfigParser:
+    """The configuration of an arm on the data of all, nothing of it made yet."""
+    parser = train_parser(*arm_configuration(info, base.overrides, base.configs))
+    parser["data"] = base.data
+    return parser
+
+
 def without_linear_members(info: FPTArmInfo, base: FPTRecipe) -> FPTArmInfo:
     """The arm; one that uses no features has the recipe's side networks and none of its linear members, which would be constants.
 
@@ -75,9 +83,7 @@ def without_linear_members(info: FPTArmInfo, base: FPTRecipe) -> FPTArmInfo:
     """
     if info.overrides.get("use_features", True) is not False:
         return info
-    parser = train_parser(*arm_configuration(info, base.overrides, base.configs))
-    parser["data"] = base.data
-    config: FPTConfig = parser.get_parsed_content("network_config")
+    config: FPTConfig = _arm_parser(info, base).get_parsed_content("network_config")
     if not 0 < config.linear_members < config.members:  # all of them: the model card says that it cannot be
         return info
     members = {
@@ -101,8 +107,7 @@ def require_adapters(infos: Sequence[FPTArmInfo], base: FPTRecipe) -> None:
     for info in infos:
         if info.kind != "adapter":
             continue
-        parser = train_parser(*arm_configuration(info, base.overrides, base.configs))
-        parser["data"] = base.data
+        parser = _arm_parser(info, base)
         value = parser.get_parsed_content
         try:
             checked_selection(value("model_selection"))
